@@ -1,0 +1,307 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "wire" of the controller wing (private to the collection): what hosts answer, as typed records.
+
+Everything here came from a host and is untrusted: each record has a
+``from_wire`` that takes decoded JSON, checks every field's type and bounds
+text in length, and raises :class:`WireError` on anything else; and a
+``to_json`` that gives plain dicts back, for the run's folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from ._errors import FleetError
+
+JsonObject = dict[str, object]
+
+#: Longest text that is taken over from a host in one field (characters).
+MAX_TEXT = 2000
+#: Most rows of one list (skipped processes, captures) that are taken over.
+MAX_ROWS = 5000
+
+
+class WireError(FleetError):
+    """A host answered something that is not what its program answers."""
+
+
+@dataclass(frozen=True)
+class ErrorText:
+    """A failure as it crosses the wire: see :class:`FleetError`."""
+
+    reason: str
+    detail: str = ""
+    remedy: str = ""
+
+    @classmethod
+    def from_wire(cls, data: object) -> ErrorText:
+        fields = Fields(data, "error")
+        return cls(fields.text("reason"), fields.text("detail", ""), fields.text("remedy", ""))
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process that was considered, chosen or not.
+
+    ``start`` is the start time in clock ticks since boot (``/proc/<pid>/stat``,
+    field 22); with ``pid`` it names the process for as long as the host is up.
+    ``cpu`` is per cent of one core over a short window just before the choice,
+    ``None`` when it was not measured. ``role`` is ``worker``, ``master``,
+    ``single`` (neither) or ``helper`` (never worth a profile). ``reason`` is one
+    line: why it was chosen or skipped.
+    """
+
+    pid: int
+    start: int
+    user: str
+    name: str
+    role: str
+    python: str | None
+    cpu: float | None
+    reason: str
+
+    @classmethod
+    def from_wire(cls, data: object) -> Process:
+        fields = Fields(data, "process")
+        return cls(
+            pid=fields.integer("pid"),
+            start=fields.integer("start"),
+            user=fields.text("user"),
+            name=fields.text("name"),
+            role=fields.text("role"),
+            python=fields.optional_text("python"),
+            cpu=fields.optional_number("cpu"),
+            reason=fields.text("reason"),
+        )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the weights of a capture mean. Weights are seconds.
+
+    ``kind`` is ``cpu`` (threads that are not idle), ``wall`` (all threads) or
+    ``gil`` (the thread that holds the GIL). ``rate`` is samples per second as
+    planned; ``blocking`` tells whether the target was stopped for each sample;
+    ``native`` whether frames of C code are included. Profiles of different
+    ``kind`` are never summed silently.
+    """
+
+    kind: str
+    rate: float
+    blocking: bool
+    native: bool
+
+    @classmethod
+    def from_wire(cls, data: object) -> Measure:
+        fields = Fields(data, "measure")
+        kind = fields.text("kind")
+        if kind not in ("cpu", "wall", "gil"):
+            raise WireError("A host sent a measure of an unknown kind", kind)
+        return cls(kind, fields.number("rate"), fields.boolean("blocking"), fields.boolean("native"))
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What came of one target; the profile itself lies in ``file``.
+
+    ``outcome`` is ``profiled`` (usable), ``empty`` (nothing was sampled, e.g. an
+    idle target) or ``failed``. ``samples`` and ``errors`` are py-spy's own counts
+    (``Samples: N Errors: M``). ``began`` and ``ended`` are seconds since the
+    epoch by the host's clock, ``seconds`` the true length of the window by its monotonic clock.
+    ``notes`` are one-line remarks that belong beside the picture ("target ended
+    in the window"). ``reason``, ``detail``, ``remedy`` are set when it failed.
+    ``size`` is the compressed size on the wire in bytes. ``file`` is set by the
+    controller: the speedscope file's name inside the host's folder of the run.
+    """
+
+    process: Process
+    measure: Measure
+    outcome: str
+    samples: int
+    errors: int
+    began: float
+    ended: float
+    seconds: float
+    size: int
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    detail: str = ""
+    remedy: str = ""
+    file: str = ""
+
+    @classmethod
+    def from_wire(cls, data: object) -> Capture:
+        fields = Fields(data, "capture")
+        outcome = fields.text("outcome")
+        if outcome not in ("profiled", "empty", "failed"):
+            raise WireError("A host sent a capture of an unknown outcome", outcome)
+        return cls(
+            process=Process.from_wire(fields.value("process")),
+            measure=Measure.from_wire(fields.value("measure")),
+            outcome=outcome,
+            samples=fields.integer("samples"),
+            errors=fields.integer("errors"),
+            began=fields.number("began"),
+            ended=fields.number("ended"),
+            seconds=fields.number("seconds"),
+            size=fields.integer("size"),
+            notes=fields.texts("notes"),
+            reason=fields.text("reason", ""),
+            detail=fields.text("detail", ""),
+            remedy=fields.text("remedy", ""),
+            file=fields.text("file", ""),
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the selectors led to on one host. ``notes`` say which selector matched how many processes."""
+
+    targets: tuple[Process, ...] = ()
+    skipped: tuple[Process, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_wire(cls, data: object) -> Selection:
+        fields = Fields(data, "selection")
+        return cls(
+            targets=tuple(Process.from_wire(row) for row in fields.rows("targets")),
+            skipped=tuple(Process.from_wire(row) for row in fields.rows("skipped")),
+            notes=fields.texts("notes"),
+        )
+
+
+@dataclass(frozen=True)
+class HostRecord:
+    """What a run knows of one host: ``hosts/<host>/recording.json`` in the run's folder.
+
+    ``status`` is one of
+
+    * ``recording``: started, not yet collected;
+    * ``collected``: the captures are here (each with its own outcome);
+    * ``nothing``: no target was found; that is not a failure;
+    * ``failed``: see ``error``;
+    * ``unreachable``: no connection, see ``error``;
+    * ``opted_out``: ``pyspy_enabled`` is false for it.
+
+    ``recording`` is the id (hex digits) of the recording on the host, "" when
+    none was started; ``began``, ``ended`` the actual window in seconds since the epoch by the host's clock
+    (``None`` until known); ``host`` facts: architecture, kernel, Python that ran the program.
+    ``evidence`` is what the host said about having been put back, one line each.
+    ``binary_changed`` tells whether py-spy was brought to the host in this run.
+    """
+
+    host: str
+    status: str
+    groups: tuple[str, ...] = ()
+    recording: str = ""
+    began: float | None = None
+    ended: float | None = None
+    selection: Selection = field(default_factory=Selection)
+    captures: tuple[Capture, ...] = ()
+    evidence: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    binary_changed: bool = False
+    error: ErrorText | None = None
+
+    @classmethod
+    def from_wire(cls, data: object) -> HostRecord:
+        fields = Fields(data, "host record")
+        error = fields.value("error")
+        return cls(
+            host=fields.text("host"),
+            status=fields.text("status"),
+            groups=fields.texts("groups"),
+            recording=fields.text("recording", ""),
+            began=fields.optional_number("began"),
+            ended=fields.optional_number("ended"),
+            selection=Selection.from_wire(fields.value("selection")),
+            captures=tuple(Capture.from_wire(row) for row in fields.rows("captures")),
+            evidence=fields.texts("evidence"),
+            warnings=fields.texts("warnings"),
+            facts=tuple((str(key)[:MAX_TEXT], str(value)[:MAX_TEXT]) for key, value in fields.mapping("facts").items()),
+            binary_changed=fields.boolean("binary_changed"),
+            error=None if error is None else ErrorText.from_wire(error),
+        )
+
+    def to_json(self) -> JsonObject:
+        data: JsonObject = asdict(self)
+        data["facts"] = dict(self.facts)
+        return data
+
+
+class Fields:
+    """Typed access to one decoded JSON object; every refusal names the record and the field."""
+
+    def __init__(self, data: object, what: str) -> None:
+        if not isinstance(data, dict):
+            raise WireError(f"A host sent a {what} that is not an object", type(data).__name__)
+        self._data: dict[object, object] = data
+        self._what = what
+
+    def value(self, name: str) -> object:
+        return self._data.get(name)
+
+    def _refuse(self, name: str) -> WireError:
+        return WireError(
+            f"A host sent a {self._what} with a bad field",
+            f"{name}: {type(self._data.get(name)).__name__}",
+            "run the same collection version on all controllers; if the host may be compromised, look at it by other means",
+        )
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._data.get(name, default)
+        if not isinstance(value, str):
+            raise self._refuse(name)
+        return printable(value)[:MAX_TEXT]
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self._data.get(name) is None else self.text(name)
+
+    def integer(self, name: str) -> int:
+        value = self._data.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            raise self._refuse(name)
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._data.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
+            raise self._refuse(name)
+        return float(value)
+
+    def optional_number(self, name: str) -> float | None:
+        return None if self._data.get(name) is None else self.number(name)
+
+    def boolean(self, name: str) -> bool:
+        value = self._data.get(name)
+        if not isinstance(value, bool):
+            raise self._refuse(name)
+        return value
+
+    def rows(self, name: str) -> list[object]:
+        value = self._data.get(name, [])
+        if not isinstance(value, (list, tuple)) or len(value) > MAX_ROWS:
+            raise self._refuse(name)
+        return list(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        rows = self.rows(name)
+        if not all(isinstance(row, str) for row in rows):
+            raise self._refuse(name)
+        return tuple(printable(str(row))[:MAX_TEXT] for row in rows)
+
+    def mapping(self, name: str) -> dict[object, object]:
+        value = self._data.get(name, {})
+        if not isinstance(value, dict):
+            raise self._refuse(name)
+        return value
+
+
+def printable(text: str) -> str:
+    """``text`` without what could steer a terminal or break a line: each such character becomes ``?``."""
+    return "".join(char if char.isprintable() else "?" for char in text)
