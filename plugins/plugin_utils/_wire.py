@@ -20,6 +20,8 @@ JsonObject = dict[str, object]
 
 #: Longest text that is taken over from a host in one field (characters).
 MAX_TEXT = 2000
+#: What a run can know of a host: see :class:`HostRecord`.
+STATUSES = ("recording", "collected", "nothing", "failed", "unreachable", "opted_out")
 #: Most rows of one list (skipped processes, captures) that are taken over.
 MAX_ROWS = 5000
 
@@ -212,9 +214,12 @@ class HostRecord:
     def from_wire(cls, data: object) -> HostRecord:
         fields = Fields(data, "host record")
         error = fields.value("error")
+        status = fields.text("status")
+        if status not in STATUSES:
+            raise WireError("A host record has an unknown status", status)
         return cls(
             host=fields.text("host"),
-            status=fields.text("status"),
+            status=status,
             groups=fields.texts("groups"),
             recording=fields.text("recording", ""),
             began=fields.optional_number("began"),
@@ -223,7 +228,10 @@ class HostRecord:
             captures=tuple(Capture.from_wire(row) for row in fields.rows("captures")),
             evidence=fields.texts("evidence"),
             warnings=fields.texts("warnings"),
-            facts=tuple((str(key)[:MAX_TEXT], str(value)[:MAX_TEXT]) for key, value in fields.mapping("facts").items()),
+            facts=tuple(
+                (printable(str(key))[:MAX_TEXT], printable(str(value))[:MAX_TEXT])
+                for key, value in fields.mapping("facts").items()
+            ),
             binary_changed=fields.boolean("binary_changed"),
             error=None if error is None else ErrorText.from_wire(error),
         )
@@ -250,7 +258,8 @@ class Fields:
         return WireError(
             f"A host sent a {self._what} with a bad field",
             f"{name}: {type(self._data.get(name)).__name__}",
-            "run the same collection version on all controllers; if the host may be compromised, look at it by other means",
+            "run the same collection version on all controllers; "
+            "if the host may be compromised, look at it by other means",
         )
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -297,7 +306,7 @@ class Fields:
 
     def mapping(self, name: str) -> dict[object, object]:
         value = self._data.get(name, {})
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or len(value) > MAX_ROWS:
             raise self._refuse(name)
         return value
 

@@ -1,0 +1,170 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "render" of the controller wing (private to the collection): a flame graph as SVG.
+
+Readable without scripts: root at the top, a title on every frame, the figures
+in the heading. The same profile and heading always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+
+from .._profile import Profile
+from ._colours import colour, package_of
+from ._flame import DEEPEST, NARROWEST, Box, Layout, layout, tree
+from ._templates import template
+
+WIDTH = 1200
+_MARGIN = 10
+_ROW = 18
+_LINE = 18
+#: Advance of one character at 12 px, as wide as the widest of the usual monospaced fonts.
+_CHARACTER = 7.25
+_LEGEND = 6
+
+
+@dataclass(frozen=True)
+class Heading:
+    """``title`` is what and where; ``lines`` say the measure, the samples, the window and remarks."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Rectangle:
+    x: str
+    y: int
+    width: str
+    fill: str
+    label: str
+    title: str
+
+
+@dataclass(frozen=True)
+class _Swatch:
+    x: str
+    fill: str
+    label: str
+
+
+def render(profile: Profile, heading: Heading) -> str:
+    root = tree(profile)
+    plan = layout(root)
+    room = WIDTH - 2 * _MARGIN
+    lines = [line for text in heading.lines for line in wrap(text, int(room / _CHARACTER))]
+    legend = _legend(profile, root.total)
+    top = _MARGIN + 24 + _LINE * (len(lines) + bool(legend)) + 8
+    foot = _footnotes(plan)
+    return template("flame.svg.j2").render(
+        width=WIDTH,
+        height=top + plan.levels * _ROW + _LINE * len(foot) + 2 * _MARGIN,
+        margin=_MARGIN,
+        line_height=_LINE,
+        row=_ROW,
+        title=cut(heading.title, int(room / 9.2)),
+        full_title=heading.title,
+        lines=lines,
+        legend=legend,
+        rectangles=[_rectangle(box, top, root.total) for box in plan.boxes],
+        foot=foot,
+        foot_y=top + plan.levels * _ROW + _LINE,
+    )
+
+
+def _rectangle(box: Box, top: int, seconds: float) -> _Rectangle:
+    scale = WIDTH - 2 * _MARGIN
+    width = box.width * scale
+    node = box.node
+    place = f"{node.file}:{node.line}" if node.line else node.file
+    title = "\n".join(
+        filter(
+            None,
+            (
+                node.name,
+                place and f"{place} (hottest line)" if len(node.lines) > 1 else place,
+                f"total {amount(node.total, seconds)}",
+                f"own   {amount(node.own, seconds)}",
+            ),
+        )
+    )
+    label = cut(node.name, int((width - 5) / _CHARACTER))
+    fill = colour(package_of(node.file), box.shade)
+    return _Rectangle(f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", fill, label, title)
+
+
+def amount(part: float, whole: float) -> str:
+    """``12.3 % (0.45 s)``."""
+    return f"{share(part, whole)} ({part:.2f} s)"
+
+
+def share(part: float, whole: float) -> str:
+    return f"{100 * part / whole if whole else 0:.1f} %"
+
+
+def _legend(profile: Profile, seconds: float) -> list[_Swatch]:
+    """The packages with most own time, side by side as far as the width allows."""
+    own: dict[str, float] = defaultdict(float)
+    for stack in profile.stacks:
+        own[package_of(stack.frames[-1].file)] += stack.seconds
+    swatches: list[_Swatch] = []
+    x = float(_MARGIN)
+    for package in sorted(own, key=lambda package: (-own[package], package))[:_LEGEND]:
+        label = f"{cut(package or 'unknown', 24)} {share(own[package], seconds)}"
+        width = 18 + (columns(label) + 2) * _CHARACTER
+        if x + width > WIDTH - _MARGIN:
+            break
+        swatches.append(_Swatch(f"{x:.2f}", colour(package), label))
+        x += width
+    return swatches
+
+
+def _footnotes(plan: Layout) -> list[str]:
+    if not plan.levels:
+        return ["Nothing was sampled."]
+    if not plan.hidden:
+        return []
+    what = "1 frame is" if plan.hidden == 1 else f"{plan.hidden} frames are"
+    deeper = f" or deeper than {DEEPEST} levels" if plan.levels >= DEEPEST else ""
+    return [f"{what} not drawn: narrower than {100 * NARROWEST:g} % of the width{deeper}."]
+
+
+def columns(text: str) -> int:
+    """How many columns of a monospaced font the text takes."""
+    return sum(_columns_of(char) for char in text)
+
+
+def _columns_of(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut(text: str, most: int) -> str:
+    """``text`` in at most so many columns, with an ellipsis where it was longer; "" where none fits."""
+    if columns(text) <= most:
+        return text
+    kept = ""
+    room = most - 1
+    for char in text:
+        room -= _columns_of(char)
+        if room < 0:
+            break
+        kept += char
+    return f"{kept}…" if len(kept) > 1 else ""
+
+
+def wrap(text: str, most: int) -> list[str]:
+    """``text`` in lines of at most so many columns, broken at blanks."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and columns(lines[-1]) + 1 + columns(word) <= most:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(cut(word, most))
+    return lines
