@@ -1,0 +1,263 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "procfs" of the host wing (private to the collection): reading ``/proc``; nothing is interpreted here.
+
+A process is held by an open ``/proc/<pid>`` directory: once the process has
+ended, every read through it fails, even when its PID was given to another.
+So a keeper makes sure of its target like this::
+
+    with ProcessDir(target.pid) as process:
+        if process.start != target.start:
+            raise Gone(target.pid)
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+#: More of one file is never read: a neighbour may have a command line or a map without end (bytes).
+MAX_FILE = 1 << 20
+#: The same for a command line, which is kept for every process of the host.
+MAX_COMMAND = 128 << 10
+#: Flag of kernel threads in ``stat`` (PF_KTHREAD of the kernel's sched.h).
+_KERNEL_THREAD = 0x00200000
+
+
+class Gone(Exception):
+    """The process has ended, or is hidden from us (``/proc`` mounted with hidepid). Both are normal."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__("process %d is gone" % pid)
+        self.pid = pid
+
+
+class Stat(NamedTuple):
+    """``/proc/<pid>/stat``: ``ticks`` is utime + stime, ``start`` clock ticks since boot (field 22)."""
+
+    pid: int
+    comm: str
+    state: str
+    ppid: int
+    kernel: bool
+    ticks: int
+    start: int
+
+
+class Status(NamedTuple):
+    """``/proc/<pid>/status``: ids are real, effective, saved, file system; ``nspids`` from the outermost inwards."""
+
+    uids: Tuple[int, ...]
+    gids: Tuple[int, ...]
+    groups: Tuple[int, ...]
+    tracer: int
+    nspids: Tuple[int, ...]
+
+
+def parse_stat(data: bytes) -> Stat:
+    """Raise ValueError for anything but a whole line. ``comm`` may hold spaces, brackets, line ends, any byte."""
+    head, closing, rest = data.rpartition(b")")
+    pid, opening, comm = head.partition(b" (")
+    fields = rest.split()
+    if not opening or not closing or len(fields) < 20:
+        raise ValueError("not a stat line: %r" % data[:80])
+    return Stat(
+        pid=int(pid),
+        comm=comm.decode("utf-8", "replace"),
+        state=fields[0].decode("ascii", "replace"),
+        ppid=int(fields[1]),
+        kernel=bool(int(fields[6]) & _KERNEL_THREAD),
+        ticks=int(fields[11]) + int(fields[12]),
+        start=int(fields[19]),
+    )
+
+
+def parse_status(data: bytes) -> Status:
+    """Raise ValueError when a line that every kernel gives is missing. The kernel escapes line ends in names."""
+    lines = {}
+    for line in data.split(b"\n"):
+        key, colon, value = line.partition(b":")
+        if colon:
+            lines[key] = value
+
+    def numbers(key: bytes) -> Tuple[int, ...]:
+        return tuple(int(word) for word in lines.get(key, b"").split())
+
+    uids, gids = numbers(b"Uid"), numbers(b"Gid")
+    if len(uids) != 4 or len(gids) != 4:
+        raise ValueError("not a status file: %r" % data[:80])
+    return Status(uids, gids, numbers(b"Groups"), (numbers(b"TracerPid") or (0,))[0], numbers(b"NSpid"))
+
+
+def parse_argv(data: bytes) -> Tuple[str, ...]:
+    """The arguments; the NULs that pad a process title are no empty arguments."""
+    text = data.rstrip(b"\0")
+    return tuple(text.decode("utf-8", "replace").split("\0")) if text else ()
+
+
+def parse_maps(data: bytes) -> Tuple[str, ...]:
+    """The mapped files, each once, in order; without the mark of a deleted file."""
+    found: Dict[str, None] = {}
+    for line in data.split(b"\n"):
+        fields = line.split(None, 5)
+        if len(fields) == 6 and fields[5].startswith(b"/"):
+            found[without_deleted(fields[5].decode("utf-8", "replace"))] = None
+    return tuple(found)
+
+
+def without_deleted(path: str) -> str:
+    """The kernel marks a file that was removed or replaced, as by an upgrade."""
+    mark = " (deleted)"
+    return path[: -len(mark)] if path.endswith(mark) else path
+
+
+class ProcessDir:
+    """One process, held by its open directory. Every read raises :class:`Gone` once it has ended."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._fd = os.open("/proc/%d" % pid, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise Gone(pid) from error
+
+    def __enter__(self) -> ProcessDir:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self, name: str, limit: int = MAX_FILE) -> bytes:
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                return _read_all(fd, limit)
+            finally:
+                os.close(fd)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise Gone(self.pid) from error
+
+    def stat(self) -> Stat:
+        try:
+            return parse_stat(self._read("stat"))
+        except ValueError as error:
+            raise Gone(self.pid) from error
+
+    def status(self) -> Status:
+        try:
+            return parse_status(self._read("status"))
+        except ValueError as error:
+            raise Gone(self.pid) from error
+
+    def argv(self) -> Tuple[str, ...]:
+        """Empty for kernel threads and zombies."""
+        return parse_argv(self._read("cmdline", MAX_COMMAND))
+
+    def exe(self) -> Optional[str]:
+        """The executable's path as the kernel names it; None when we may not know, or there is none."""
+        try:
+            return os.readlink("exe", dir_fd=self._fd)
+        except OSError:
+            return None
+
+    def mapped_files(self) -> Optional[Tuple[str, ...]]:
+        """The files mapped into its memory; None when we may not know."""
+        try:
+            return parse_maps(self._read("maps"))
+        except Gone:
+            return None
+
+    @property
+    def start(self) -> int:
+        return self.stat().start
+
+    @property
+    def state(self) -> str:
+        return self.stat().state
+
+    @property
+    def ppid(self) -> int:
+        return self.stat().ppid
+
+    @property
+    def ticks(self) -> int:
+        return self.stat().ticks
+
+    @property
+    def tracer_pid(self) -> int:
+        return self.status().tracer
+
+    def send_signal(self, number: int) -> None:
+        """Signal this process and no other: the kernel takes the directory for the process where it can."""
+        try:
+            if hasattr(signal, "pidfd_send_signal"):  # Python 3.9, Linux 5.1
+                try:
+                    signal.pidfd_send_signal(self._fd, number)
+                    return
+                except ProcessLookupError:
+                    raise
+                except PermissionError:
+                    pass  # some container runtimes forbid the call itself; kill says whether it was the process
+                except OSError:
+                    pass  # an older kernel
+            self.stat()
+            os.kill(self.pid, number)
+        except ProcessLookupError as error:
+            raise Gone(self.pid) from error
+
+
+def _read_all(fd: int, limit: int) -> bytes:
+    parts: List[bytes] = []
+    size = 0
+    while size < limit:
+        part = os.read(fd, min(65536, limit - size))
+        if not part:
+            break
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
+
+
+def list_pids() -> List[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def boot_id() -> str:
+    """What tells this boot from all others."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def clock_ticks() -> int:
+    """Clock ticks per second: the unit of ``Stat.ticks`` and ``Stat.start``."""
+    return os.sysconf("SC_CLK_TCK")
+
+
+_user_names: Dict[int, str] = {}
+
+
+def user_name(uid: int) -> str:
+    """The name, or the number where nobody has it. Asked once: a directory service may be slow."""
+    if uid not in _user_names:
+        try:
+            _user_names[uid] = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            _user_names[uid] = str(uid)
+    return _user_names[uid]
+
+
+def user_id(user: str) -> Optional[int]:
+    """The number of a user given by name or by number; None when there is no such name."""
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return int(user) if user.isascii() and user.isdigit() else None

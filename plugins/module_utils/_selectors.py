@@ -1,0 +1,91 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "selectors" of the host wing (private to the collection): what the user asked for, validated."""
+
+from __future__ import annotations
+
+import re
+from typing import Mapping, NamedTuple, Optional, Tuple
+
+from ._errors import HostError
+from ._procfs import user_id
+
+
+class Selectors(NamedTuple):
+    """What the user asked for; given together they narrow. Empty means not given."""
+
+    pids: Tuple[int, ...] = ()
+    pattern: str = ""
+    user: str = ""
+    exclude: str = ""
+    max_targets: int = 8
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, object]) -> Selectors:
+        return cls(
+            pids=_pids(data.get("pids")),
+            pattern=_expression("pattern", data.get("pattern")),
+            user=_text("user", data.get("user")),
+            exclude=_expression("exclude", data.get("exclude")),
+            max_targets=_max_targets(data.get("max_targets")),
+        )
+
+    def names_some(self) -> bool:
+        """Were processes named in any way, or is it "whatever is hot"?"""
+        return bool(self.pids or self.pattern or self.user)
+
+    def uid(self) -> Optional[int]:
+        """The user's number on this host, None when no user was asked for; HostError when there is no such user."""
+        if not self.user:
+            return None
+        uid = user_id(self.user)
+        if uid is None:
+            raise HostError("No user '%s' on this host" % self.user, "", "check the name; a number (UID) will do too")
+        return uid
+
+
+def _pids(value: object) -> Tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise _refusal("pids", "a list of numbers", value)
+    for pid in value:
+        if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**31:
+            raise _refusal("pids", "a list of numbers above 0", pid)
+    return tuple(value)
+
+
+def _max_targets(value: object) -> int:
+    if value is None:
+        return Selectors().max_targets
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _refusal("max_targets", "a whole number from 1", value)
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _refusal(name, "a text", value)
+    return value
+
+
+def _expression(name: str, value: object) -> str:
+    text = _text(name, value)
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise HostError(
+            "The selector %s is not a regular expression" % name,
+            "'%s': %s" % (text[:200], error),
+            "write a literal ( [ * + ? . with a backslash before it",
+        ) from error
+    return text
+
+
+def _refusal(name: str, wanted: str, value: object) -> HostError:
+    remedy = "`ansible-doc pyspy.fleet.python_process_info` describes the selectors"
+    return HostError("The selector %s is not %s" % (name, wanted), "got %s" % repr(value)[:200], remedy)
