@@ -24,13 +24,21 @@ echo "$name" >root/etc/hostname
 
 if [ "$kind" = systemd ]; then
     # Without a cgroup of its own, this systemd would share one with its neighbours.
+    group=$(basename "$(dirname "$scratch")")/$name
     for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-        [ -w "$hierarchy/cgroup.procs" ] || continue
-        mkdir -p "$hierarchy/pyspy-lab/$name"
-        echo $$ >"$hierarchy/pyspy-lab/$name/cgroup.procs"
+        [ -e "$hierarchy/cgroup.procs" ] || continue
+        mkdir -p "$hierarchy/$group"
+        echo $$ >"$hierarchy/$group/cgroup.procs"
     done
-    exec systemd-nspawn --quiet --keep-unit --register=no --network-namespace-path=/proc/self/ns/net \
+    # What nspawn notes about its machines stays in this mount namespace too.
+    mkdir -p /run/systemd/nspawn
+    mount -t tmpfs -o mode=755 nspawn /run/systemd/nspawn
+    # Not replaced by nspawn: as init of the PID namespace around it this shell takes the whole
+    # machine with it when it is killed; nspawn's own end would leave its systemd running.
+    mount -t proc proc /proc
+    systemd-nspawn --quiet --keep-unit --register=no --network-namespace-path=/proc/self/ns/net \
         --console=pipe --resolv-conf=off --timezone=off --link-journal=no -M "$name" -D root --boot
+    exit
 fi
 
 cd root

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from .network import TETHER, Hub, end
 from .tree import tree
@@ -31,6 +31,7 @@ CHECKOUT = HERE.parents[1]
 #: Short, because the paths of ssh's control sockets are limited to some hundred characters.
 PLACE = Path("/run")
 PREFIX = "pyspy-lab-"
+CGROUPS = Path("/sys/fs/cgroup")
 ENVIRONMENT = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8")
 
 
@@ -139,12 +140,13 @@ class Fleet:
         self.hosts: list[Host] = []
         self._starters: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         _remove_leftovers()
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=PLACE))
+        self.directory = PLACE / (PREFIX + secrets.token_hex(4))
+        self.directory.mkdir(mode=0o700)
         (self.directory / "owner").write_text(_identity(os.getpid()))
         self._closing = contextlib.ExitStack()
-        self._closing.callback(shutil.rmtree, self.directory)
+        self._closing.callback(_remove, self.directory)
         try:
             self._start()
         except BaseException:
@@ -171,7 +173,7 @@ class Fleet:
             pid = self._find_init(name, self._starters[number - 1])
             self.hosts.append(Host(name, number, pid, self._hub.plug(pid, number)))
         for host in self.hosts:
-            await_condition(f"sshd on {host.name} (see {self._log(host.name)})", partial(_serves_ssh, host.pid))
+            await_condition(f"{host.name} (see {self._log(host.name)})", partial(self._is_ready, host))
         self.inventory = self._write_inventory()
 
     def _launch(self, name: str) -> subprocess.Popen[bytes]:
@@ -187,13 +189,13 @@ class Fleet:
         return self.directory / f"{name}.log"
 
     def _find_init(self, name: str, starter: subprocess.Popen[bytes]) -> int:
-        """The PID of the host's init, once it stands in the host's own root."""
+        """The PID of the host's init, once it runs."""
         found: list[int] = []
 
         def booted() -> bool:
             if starter.poll() is not None:
                 raise RuntimeError(f"{name} did not start:\n{self._log(name).read_text()}")
-            found[:] = [pid for pid in _children(starter.pid) if self._is_init(pid)]
+            found[:] = [pid for pid in _descendants(starter.pid) if self._is_init(pid)]
             return bool(found)
 
         await_condition(f"{name}'s init (see {self._log(name)})", booted)
@@ -201,6 +203,9 @@ class Fleet:
 
     def _is_init(self, pid: int) -> bool:
         return Path(f"/proc/{pid}/comm").read_text().strip() == "tini"
+
+    def _is_ready(self, host: Host) -> bool:
+        return serves_ssh(host.pid)
 
     def _write_inventory(self) -> Path:
         """ssh and its kin run in the hub's network namespace; the controller itself stays where it is."""
@@ -263,14 +268,15 @@ class Fleet:
         self._starters.clear()
 
 
-def _serves_ssh(pid: int) -> bool:
+def serves_ssh(pid: int) -> bool:
     """Whether something listens on port 22 in the network namespace of ``pid`` (state 0A in the kernel's table)."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return any(row[1].endswith(":0016") and row[3] == "0A" for row in rows)
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def _descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in _descendants(child)]
 
 
 def _identity(pid: int) -> str:
@@ -288,7 +294,20 @@ def _remove_leftovers() -> None:
             except FileNotFoundError:
                 alive = False
             if not alive:
-                shutil.rmtree(directory)
+                _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory)
+    for cgroup in (*CGROUPS.glob(directory.name), *CGROUPS.glob(f"*/{directory.name}")):
+        # From the leaves up; a group is busy until the last process in it has been reaped.
+        for folder in sorted((cgroup, *cgroup.glob("**/*/")), reverse=True):
+            await_condition(f"the end of {folder}", partial(_gone, folder))
+
+
+def _gone(folder: Path) -> bool:
+    folder.rmdir()
+    return True
 
 
 def _quiet(*command: str) -> None:

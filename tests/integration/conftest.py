@@ -1,0 +1,33 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the integration tests share: fleets of the lab, one per test file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
+from ansible_collections.pyspy.fleet.tests.lab.nspawn import SystemdFleet
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.geteuid() != 0:
+        pytest.exit("The integration tests lay hosts in namespaces: run them as root.", returncode=2)
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    """Six ssh hosts, as the tests before in the same file left them."""
+    with Fleet(6) as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def systemd_fleet() -> Iterator[SystemdFleet]:
+    """Two ssh hosts with a real systemd, as the tests before in the same file left them."""
+    with SystemdFleet(2) as hosts:
+        yield hosts
