@@ -18,3 +18,12 @@ INSTALL_ARGUMENTS: ArgumentSpec = {
     "wheel_dir": {"type": "path"},
     "executable": {"type": "str"},
 }
+
+#: Which processes are meant; ``_selectors.Selectors`` takes them as they are.
+SELECTOR_ARGUMENTS: ArgumentSpec = {
+    "pids": {"type": "list", "elements": "int"},
+    "pattern": {"type": "str"},
+    "user": {"type": "str"},
+    "exclude": {"type": "str"},
+    "max_targets": {"type": "int", "default": 8},
+}

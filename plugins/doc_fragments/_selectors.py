@@ -1,0 +1,47 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Doc fragment "selectors" (private to the collection): the options that say which processes are meant."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  pids:
+    description:
+      - Take these processes of the host.
+      - Naming a master means its workers.
+      - The host fails when one of them is not there, is not Python, or can never be a target.
+    type: list
+    elements: int
+  pattern:
+    description:
+      - Take processes whose full command line matches this regular expression anywhere, as C(pgrep -f) does.
+      - Naming a master means its workers.
+    type: str
+  user:
+    description:
+      - Take processes of this user, given by name or by number. The effective user counts.
+      - The host fails when it has no such user.
+    type: str
+  exclude:
+    description:
+      - Leave out processes whose full command line matches this regular expression anywhere.
+    type: str
+  max_targets:
+    description:
+      - Take at most this many processes, the hottest first. CPU is measured over half a second.
+    type: int
+    default: 8
+notes:
+  - Given together, the selectors narrow.
+  - Without O(pids), O(pattern) and O(user) only processes that use CPU right now are taken. Where none does,
+    those that used most CPU over their life are taken, and a note in the result says so.
+  - Masters, helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
+    collection are not taken. A process that only seems a master, because it has children like itself, is taken
+    when it uses at least 10 % CPU itself.
+  - No match is not a failure. The host is ok, and notes in the result say which selector matched how many processes.
+"""

@@ -1,0 +1,139 @@
+#!/usr/bin/python
+
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Face ``python_process_info``: documentation and argument spec; the work is done by the action plugin of that name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_process_info
+short_description: List the Python processes of a host, and what the selectors choose
+version_added: 0.1.0
+description:
+  - Lists the running Python processes of a host with their version, their role in the process tree and their CPU usage.
+  - Says which of them M(pyspy.fleet.record) would sample with the same selectors, and why each other one is left out.
+  - Reads C(/proc) only. Nothing is run, attached to or changed.
+author:
+  - The pyspy.fleet developers (@pyspy)
+extends_documentation_fragment:
+  - pyspy.fleet._selectors
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    details:
+      - Nothing is changed in either mode.
+  diff_mode:
+    support: none
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+  idempotent:
+    support: full
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    details:
+      - The answer follows the host, so it may differ.
+  platform:
+    platforms: linux
+    support: full
+    description: Target OS/families that can be operated against.
+requirements:
+  - Python 3.8 or newer on the host
+notes:
+  - Without root the executables of other users' processes cannot be read. They are judged by their names, and a note says so.
+seealso:
+  - module: pyspy.fleet.record
+"""
+
+EXAMPLES = r"""
+- name: See what would be profiled on this host
+  pyspy.fleet.python_process_info:
+  become: true
+
+- name: See the workers of the shop that run as www-data
+  pyspy.fleet.python_process_info:
+    pattern: gunicorn.*shop
+    user: www-data
+  become: true
+  register: processes
+
+- name: Show why the others are left out
+  ansible.builtin.debug:
+    msg: "{{ processes.skipped_processes | map(attribute='reason') | list }}"
+"""
+
+RETURN = r"""
+targets:
+  description: The chosen processes, the hottest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    pid:
+      description: The process's PID on the host.
+      type: int
+      sample: 4711
+    start:
+      description: When it was started, in clock ticks since boot. With the PID it names one process and no other.
+      type: int
+      sample: 174890
+    user:
+      description: Its effective user, as a number where that has no name.
+      type: str
+      sample: www-data
+    name:
+      description:
+        - Its executable, script or module, or its process title.
+        - Never its arguments, for they may hold secrets.
+      type: str
+      sample: 'gunicorn: worker [shop]'
+    role:
+      description: What it is in its process tree.
+      type: str
+      sample: worker
+    python:
+      description: The version of Python that runs it, V(null) when unknown.
+      type: str
+      sample: '3.11'
+    cpu:
+      description: Per cent of one core over half a second, V(null) when not measured.
+      type: float
+      sample: 97.9
+    reason:
+      description: Why it was chosen, in one line.
+      type: str
+      sample: gunicorn worker, 97.9 % CPU
+skipped_processes:
+  description:
+    - All other Python processes, with the same keys as RV(targets). RV(skipped_processes[].reason) says why not.
+    - At most 500. A note says how many more there are.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    reason:
+      description: Why it was not chosen, in one line.
+      type: str
+      sample: gunicorn master of 4 workers
+notes:
+  description: Which selector matched how many processes, and what else is worth knowing.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - pattern 'gunicron' matched 0 of 212 processes (14 are Python)
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import SELECTOR_ARGUMENTS
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=SELECTOR_ARGUMENTS, supports_check_mode=True)
+    module.fail_json(msg="python_process_info runs through its action plugin. Remedy: call it as pyspy.fleet.python_process_info.")
+
+
+if __name__ == "__main__":
+    main()
