@@ -2,12 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Doc fragment "selectors" (private to the collection): the options that say which processes are meant."""
+"""Documentation fragment (private to the collection): which processes are meant."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
+    """Options of SELECTOR_ARGUMENTS."""
+
     DOCUMENTATION = r"""
 options:
   pids:

@@ -1,10 +1,7 @@
 #!/usr/bin/python
-
 # Copyright (c) The pyspy.fleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
-"""Face ``python_process_info``: documentation and argument spec; the work is done by the action plugin of that name."""
 
 from __future__ import annotations
 
@@ -16,32 +13,18 @@ description:
   - Lists the running Python processes of a host with their version, their role in the process tree and their CPU usage.
   - Says which of them M(pyspy.fleet.record) would sample with the same selectors, and why each other one is left out.
   - Reads C(/proc) only. Nothing is run, attached to or changed.
+  - Without root the executables of other users' processes cannot be read. Such processes are judged
+    by their names, and a note in the result says so.
 author:
   - The pyspy.fleet developers (@pyspy)
 extends_documentation_fragment:
+  - pyspy.fleet._attributes
   - pyspy.fleet._selectors
 attributes:
   check_mode:
     support: full
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
     details:
-      - Nothing is changed in either mode.
-  diff_mode:
-    support: none
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
-  idempotent:
-    support: full
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-    details:
-      - The answer follows the host, so it may differ.
-  platform:
-    platforms: linux
-    support: full
-    description: Target OS/families that can be operated against.
-requirements:
-  - Python 3.8 or newer on the host
-notes:
-  - Without root the executables of other users' processes cannot be read. They are judged by their names, and a note says so.
+      - Nothing is changed, in check mode or out of it.
 seealso:
   - module: pyspy.fleet.record
 """
@@ -131,8 +114,9 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import SELE
 
 
 def main() -> None:
+    """Documentation and argument spec; the work is done by the action plugin of the same name."""
     module = AnsibleModule(argument_spec=SELECTOR_ARGUMENTS, supports_check_mode=True)
-    module.fail_json(msg="python_process_info runs through its action plugin. Remedy: call it as pyspy.fleet.python_process_info.")
+    module.fail_json(msg="pyspy.fleet.python_process_info runs through its action plugin on the controller")
 
 
 if __name__ == "__main__":
