@@ -1,0 +1,60 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action of the face ``collect``: wait on the controller for a window to end, then bring the captures back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import COLLECT_ARGUMENTS, RUN_ARGUMENTS
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import ORPHANED_AFTER, collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Fields, HostRecord, JsonObject
+
+
+class ActionModule(HostAction):
+    """One recording that this run started, or whatever a dead controller left on the host."""
+
+    arguments = {**COLLECT_ARGUMENTS, **RUN_ARGUMENTS}
+
+    def perform(self, options: dict[str, Any]) -> JsonObject:
+        if self.check_mode:
+            return {"changed": False, "left": self._waiting(options["run"])[1]} if not options["recording"] else {}
+        run = self.open_run(options)
+        if options["recording"]:
+            wait_for_window(run, options["not_before"])
+            record = run.host(self.host) or HostRecord(self.host, "recording", self.groups)
+            record = collect(self, run, replace(record, recording=options["recording"]))
+            return {"changed": False, **self.outcome(run, record)}
+        return self._collect_left(run, options["run"])
+
+    def _collect_left(self, run: Run, wanted: str) -> JsonObject:
+        recordings, left = self._waiting(wanted)
+        record = HostRecord(self.host, "nothing", self.groups, warnings=tuple(left))
+        run.write_host(record)
+        for recording in recordings:
+            record = collect(self, run, replace(record, recording=recording))
+        return {"changed": False, "left": left, **self.outcome(run, record)}
+
+    def _waiting(self, wanted: str) -> tuple[list[str], list[str]]:
+        """Recordings to fetch, and a line for each that is left alone because its controller may still come."""
+        take, left = [], []
+        for row in Fields(self.ask("list", {}), "answer to list").rows("recordings"):
+            fields = Fields(row, "recording")
+            identity, run = fields.text("id"), fields.text("run")
+            if run == wanted or (not wanted and fields.number("ended_ago") >= ORPHANED_AFTER):
+                take.append(identity)
+            elif not wanted:
+                left.append(f"recording {identity} of run {run} is not {ORPHANED_AFTER:.0f} s old; name it: pyspy_collect_run={run}")
+        if wanted and not take:
+            raise FleetError(
+                f"This host has no recording of run {wanted}",
+                "it was collected already, or deleted at its keep deadline",
+                "leave pyspy_collect_run out to fetch whatever is there",
+            )
+        return take, left

@@ -1,0 +1,129 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action of the face ``record``: start a recording, and by default wait for it and bring it back."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
+    INSTALL_ARGUMENTS,
+    RECORD_ARGUMENTS,
+    RUN_ARGUMENTS,
+    SAMPLING_ARGUMENTS,
+    SELECTOR_ARGUMENTS,
+)
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
+    ErrorText,
+    Fields,
+    HostRecord,
+    JsonObject,
+    Selection,
+)
+
+
+class ActionModule(HostAction):
+    """One host: select, bring py-spy where it is missing, leave the keeper behind."""
+
+    arguments = {
+        **SELECTOR_ARGUMENTS,
+        **SAMPLING_ARGUMENTS,
+        **INSTALL_ARGUMENTS,
+        **RUN_ARGUMENTS,
+        **RECORD_ARGUMENTS,
+    }
+
+    def perform(self, options: dict[str, Any]) -> JsonObject:
+        if self.check_mode:
+            return self._plan(options)
+        run = self.open_run(options)
+        record = HostRecord(host=self.host, status="opted_out", groups=self.groups)
+        if not options["enabled"]:
+            run.write_host(record)
+            return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
+        try:
+            record, ends_in = self._start(options, run)
+        except FleetError as error:
+            run.write_host(HostRecord(self.host, "failed", self.groups, error=error_text(error)))
+            raise
+        except AnsibleConnectionFailure as error:
+            text = ErrorText("The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l")
+            run.write_host(HostRecord(self.host, "unreachable", self.groups, error=text))
+            raise
+        run.write_host(record)
+        ends = time.time() + ends_in
+        if options["wait"] and record.recording:
+            wait_for_window(run, ends)
+            record = collect(self, run, record)
+        return self._result(run, record, ends)
+
+    def _plan(self, options: dict[str, Any]) -> JsonObject:
+        if not options["enabled"]:
+            return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
+        answer = self.ask_with_binary("start", {**self._order(options, ""), "check": True}, options)
+        selection = Selection.from_wire(answer.get("selection"))
+        return {
+            "changed": False,
+            "targets": [one.__dict__ for one in selection.targets],
+            "skipped_processes": [one.__dict__ for one in selection.skipped],
+            "notes": list(selection.notes),
+        }
+
+    def _order(self, options: dict[str, Any], run: str) -> JsonObject:
+        return {
+            "selectors": {name: options[name] for name in SELECTOR_ARGUMENTS},
+            "options": {name: options[name] for name in SAMPLING_ARGUMENTS},
+            "keep": options["keep"],
+            "reason": options["reason"],
+            "run": run,
+        }
+
+    def _start(self, options: dict[str, Any], run: Run) -> tuple[HostRecord, float]:
+        answer = self.ask_with_binary("start", self._order(options, run.path.rpartition("/")[2]), options)
+        fields = Fields(answer, "answer to start")
+        started = fields.value("recording")
+        identity, ends_in = "", 0.0
+        if started is not None:
+            inner = Fields(started, "recording")
+            identity, ends_in = inner.text("id"), inner.number("ends_in")
+        record = HostRecord.from_wire(
+            {
+                "host": self.host,
+                "status": "recording" if identity else "nothing",
+                "groups": list(self.groups),
+                "recording": identity,
+                "selection": fields.value("selection"),
+                "captures": [],
+                "evidence": [],
+                "warnings": list(fields.texts("warnings")),
+                "facts": {**fields.mapping("facts"), "py-spy": options["version"]},
+                "binary_changed": fields.boolean("binary_changed"),
+            }
+        )
+        return record, ends_in
+
+    def _result(self, run: Run, record: HostRecord, ends: float) -> JsonObject:
+        result: JsonObject = {
+            "changed": record.binary_changed,
+            "run_dir": run.path,
+            "recording": record.recording,
+            "ends": ends,
+            "targets": len(record.selection.targets),
+            "skipped_processes": len(record.selection.skipped),
+            "notes": list(record.selection.notes),
+        }
+        result.update(self.outcome(run, record))
+        return result
+
+
+def error_text(error: FleetError) -> ErrorText:
+    return ErrorText(error.reason, error.detail, error.remedy)

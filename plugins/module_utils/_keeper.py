@@ -1,0 +1,123 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "keeper" of the host wing (private to the collection): the process that owns a recording.
+
+It outlives the connection that started it, runs one recorder per target,
+obeys the wall clock, checks the targets afterwards and writes the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Dict, List, Optional
+
+from ._binary import Wanted, find
+from ._errors import HostError
+from ._plan import plan
+from ._procfs import ProcessDir
+from ._recorder import Capture, Recorder
+from ._recording import GRACE, KEEPER, RESULT, Request
+from ._state import Folder
+
+#: How often the keeper looks at its targets while it waits (seconds).
+_LOOK = 0.5
+_FIRST_LOOKS = 0.1
+
+
+def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
+    """Carry out the recording in ``folder``; ``others`` are processes of it that exist already (the watchdog)."""
+    request = Request.read(folder)
+    if request is None:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    began = time.time()
+    try:
+        recorders = _start(request)
+    except HostError as error:
+        _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": []}, [])
+        return
+    owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
+    owned["keeper"] = os.getpid()
+    folder.write_json(KEEPER, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
+    _sample(recorders, time.monotonic() + request.choices().duration)
+    evidence = [one.target_left() for one in recorders]
+    ended = time.time()
+    captures = [one.capture() for one in recorders]
+    _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)
+
+
+def _start(request: Request) -> List[Recorder]:
+    options = request.choices()
+    wanted = Wanted(**request.binary)  # type: ignore[arg-type]  # written by start, in a directory only we can write
+    found = find(wanted)
+    if found is None:
+        raise HostError("py-spy is gone from this host", str(request.binary), "record again: it is brought anew")
+    recorders = [Recorder(target, plan(options)) for target in request.targets]
+    for recorder in recorders:
+        recorder.start(found.fd, options.duration)
+    os.close(found.fd)
+    return recorders
+
+
+def _named(pid: int) -> List[int]:
+    with ProcessDir(pid) as process:
+        return [pid, process.start]
+
+
+def _sample(recorders: List[Recorder], deadline: float) -> None:
+    """Let the recorders run until the deadline (CLOCK_MONOTONIC), then end them; all have ended on return.
+
+    SIGINT is the only signal after which py-spy writes its result. SIGTERM to us ends the window early.
+    """
+    looks = 0
+    while _running(recorders) and time.monotonic() < deadline:
+        pause = _FIRST_LOOKS if looks < 10 else _LOOK
+        looks += 1
+        if _wait(min(pause, max(0.0, deadline - time.monotonic()))) in (signal.SIGTERM, signal.SIGINT):
+            break
+        _reap(recorders)
+        for recorder in recorders:
+            recorder.confirm()
+    for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
+        limit = time.monotonic() + patience
+        for recorder in recorders:
+            recorder.confirm()
+            recorder.signal(number)
+        while _running(recorders) and time.monotonic() < limit:
+            _wait(0.05)
+            _reap(recorders)
+
+
+def _running(recorders: List[Recorder]) -> bool:
+    return any(recorder.running() for recorder in recorders)
+
+
+def _wait(seconds: float) -> Optional[int]:
+    caught = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, seconds)
+    return None if caught is None else caught.si_signo
+
+
+def _reap(recorders: List[Recorder]) -> None:
+    for recorder in recorders:
+        if recorder.running():
+            pid, status = os.waitpid(recorder.pid, os.WNOHANG)
+            if pid:
+                recorder.ended(status)
+
+
+def _write(folder: Folder, head: Dict[str, object], captures: List[Capture]) -> None:
+    """The result file: one line of JSON, then the bodies one after the other, as long as the line says."""
+    head["captures"] = [capture.head for capture in captures]
+    bodies = [capture.body for capture in captures]
+    try:
+        folder.write(RESULT, json.dumps(head).encode() + b"\n" + b"".join(bodies))
+    except OSError as error:
+        lost = HostError("The captures cannot be kept on this host", str(error), "free space below the state directory")
+        for capture in captures:
+            capture.head.update(lost.to_wire(), outcome="failed", size=0)
+        folder.write(RESULT, json.dumps(head).encode() + b"\n")

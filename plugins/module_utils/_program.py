@@ -1,0 +1,218 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "program" of the host wing (private to the collection): the front: operation and arguments in, JSON out.
+
+By hand: ``python3 -I -S pyspy-fleet-host.pyz info '{"selectors": {"pattern": "gunicorn"}}'``.
+From the controller: :func:`serve` reads one JSON object from a stream and answers with one line
+that begins with :data:`MARK`, so that greetings of shells and warnings of sudo do no harm.
+
+Each operation imports only what it needs: a host pays for every import in every pass.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import BinaryIO, Callable, Dict
+
+from ._errors import HostError
+
+Answer = Dict[str, object]
+Payload = Callable[[], bytes]
+
+MARK = "@pyspy-fleet@"
+#: Most bytes of captures in one answer; as base64 they become 4 MiB.
+CHUNK = 3 * 1024 * 1024
+
+
+def _info(data: Answer, _payload: Payload) -> Answer:
+    from ._selection import look
+    from ._selectors import Selectors
+
+    selectors = data.get("selectors", {})
+    selection = look(Selectors.from_wire(selectors if isinstance(selectors, dict) else {}))
+    return {
+        "selection": {
+            "targets": [target.to_wire() for target in selection.targets],
+            "skipped": [process.to_wire() for process in selection.skipped],
+            "notes": list(selection.notes),
+        }
+    }
+
+
+def _start(data: Answer, payload: Payload) -> Answer:
+    from ._start import start
+
+    return start(data, payload, _archive())
+
+
+def _collect(data: Answer, _payload: Payload) -> Answer:
+    """One chunk of a finished recording; the recording is deleted by :func:`_afterwards` once the last one is written."""
+    from ._recording import RESULT, Request, require, wait_for_result
+
+    folder = require(str(data.get("recording", "")))
+    state = wait_for_result(folder, min(10.0, float(str(data.get("patience", 0)))))
+    request = Request.read(folder)
+    answer: Answer = {"phase": state, "run": request.run if request else ""}
+    if state == "recording" and request is not None:
+        import time
+
+        answer["ends_in"] = max(0.0, request.ends_at - time.monotonic())
+    elif state == "broken":
+        answer["targets"] = request.targets if request else []
+    elif state == "done":
+        import base64
+
+        offset = int(str(data.get("offset", 0)))
+        with open(folder.file(RESULT), "rb") as handle:
+            handle.seek(offset)
+            chunk = handle.read(CHUNK)
+            total = os.fstat(handle.fileno()).st_size
+        answer.update(data=base64.b64encode(chunk).decode(), next=offset + len(chunk), total=total)
+    return answer
+
+
+def _list(_data: Answer, _payload: Payload) -> Answer:
+    import time
+
+    from ._recording import Request, phase
+    from ._state import folders
+
+    rows = []
+    for folder in folders():
+        request = Request.read(folder)
+        ended = 0.0 if request is None else max(0.0, time.monotonic() - request.ends_at)
+        run = request.run if request else ""
+        rows.append({"id": folder.identity, "phase": phase(folder, request), "run": run, "ended_ago": ended})
+    return {"recordings": rows}
+
+
+def _install(data: Answer, payload: Payload) -> Answer:
+    from ._binary import machine
+    from ._start import bring, wanted
+
+    binary = wanted(data)
+    if data.get("check") is True:
+        from ._binary import find
+
+        found, brought = find(binary), False
+    else:
+        found, brought = bring(binary, int(str(data.get("size", 0))), payload())
+    if found is None:
+        return {"need_binary": {"architecture": machine()}}
+    os.close(found.fd)
+    return {"path": found.path, "version": found.version, "sha256": found.sha256, "binary_changed": brought}
+
+
+def _remove(data: Answer, _payload: Payload) -> Answer:
+    from ._binary import ours, remove
+    from ._start import wanted
+
+    directory = wanted(data).directory
+    return {"removed": ours(directory) if data.get("check") is True else remove(directory)}
+
+
+def _cleanup(data: Answer, _payload: Payload) -> Answer:
+    from ._cleanup import cleanup
+
+    return cleanup(force=data.get("force") is True, dry_run=data.get("check") is True)
+
+
+_OPERATIONS: Dict[str, Callable[[Answer, Payload], Answer]] = {
+    "info": _info,
+    "start": _start,
+    "collect": _collect,
+    "list": _list,
+    "install": _install,
+    "remove": _remove,
+    "cleanup": _cleanup,
+}
+
+
+def serve(arguments: bytes, stream: BinaryIO, payload_size: int) -> None:
+    """Answer one operation on stdout; ``stream`` holds ``payload_size`` more bytes, read only if the operation wants them."""
+    data: Answer = {}
+    answer: Answer
+    try:
+        data = json.loads(arguments)
+        answer = dict(_answer(data, lambda: stream.read(payload_size)), ok=True)
+    except HostError as error:
+        answer = {"ok": False, "error": error.to_wire()}
+    except Exception as error:  # whatever it is: the controller needs one line, not a traceback
+        answer = {"ok": False, "error": _unexpected(error).to_wire()}
+    answer["python"] = sys.executable
+    _write(("\n%s%s\n" % (MARK, json.dumps(answer))).encode())
+    _afterwards(data, answer)
+
+
+def _answer(data: Answer, payload: Payload) -> Answer:
+    operation = _OPERATIONS.get(str(data.get("operation")))
+    if operation is None:
+        raise HostError("Unknown operation %r" % data.get("operation"), "", "one of: " + ", ".join(sorted(_OPERATIONS)))
+    return operation(data, payload)
+
+
+def _unexpected(error: Exception) -> HostError:
+    trace, last = error.__traceback__, None
+    while trace is not None:
+        last, trace = trace, trace.tb_next
+    where = "" if last is None else " (%s:%d)" % (os.path.basename(last.tb_frame.f_code.co_filename), last.tb_lineno)
+    return HostError(
+        "The host program failed", "%s: %s%s" % (type(error).__name__, error, where), "report this line as a bug of pyspy.fleet"
+    )
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def _afterwards(data: Answer, answer: Answer) -> None:
+    """After the last chunk went out: the controller has it, so the host forgets it.
+
+    Not before: a connection that broke while writing raises above, and the captures stay until the keep deadline.
+    """
+    finished = answer.get("phase") == "broken" or ("next" in answer and answer["next"] == answer["total"])
+    if data.get("operation") != "collect" or not finished or data.get("keep") is True:
+        return
+    from ._detach import dismiss
+    from ._recording import owners, require
+    from ._state import locked
+
+    folder = require(str(data.get("recording")))
+    with locked():
+        dismiss(folder, owners(folder))
+        folder.remove()
+
+
+def _archive() -> str:
+    """The zip this program runs from."""
+    return __file__.rpartition("/pyspy_fleet_host/")[0]
+
+
+def main() -> None:
+    """By hand and from units: ``<program> <operation> [JSON]``, ``keep <id>``, ``expire <id>``."""
+    words = sys.argv[1:]
+    if len(words) == 2 and words[0] == "keep":
+        from ._keeper import keep
+        from ._state import Folder
+
+        keep(Folder(words[1]), {})
+    elif len(words) == 2 and words[0] == "expire":
+        from ._detach import expire
+        from ._state import Folder
+
+        expire(Folder(words[1]))
+    elif 1 <= len(words) <= 2:
+        try:
+            data = json.loads(words[1]) if len(words) == 2 else {}
+        except ValueError as error:
+            sys.exit("The arguments are not JSON: %s" % error)
+        if not isinstance(data, dict):
+            sys.exit("The arguments are not a JSON object")
+        serve(json.dumps(dict(data, operation=words[0])).encode(), sys.stdin.buffer, 0)
+    else:
+        sys.exit("usage: pyspy-fleet-host.pyz %s [JSON]" % "|".join(sorted(_OPERATIONS)))

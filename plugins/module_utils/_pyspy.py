@@ -1,0 +1,156 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "pyspy" of the host wing (private to the collection): py-spy's command line and what it prints. Pure.
+
+The messages were read off py-spy 0.4.3 (and its source) while it failed for real.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from ._errors import HostError
+from ._plan import Plan
+
+#: py-spy ends sampling by itself this long after the window: a net for a keeper that cannot send SIGINT.
+#: Its ``-d`` counts samples, not seconds, so it is only a net.
+OWN_END_MARGIN = 5
+
+_COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
+#: With ``-s`` py-spy puts whole command lines into frames; they may hold secrets.
+_PROCESS_FRAME = re.compile(r'^process (\d+):".*"$', re.DOTALL)
+
+
+class Counts(NamedTuple):
+    """py-spy's own count of what it sampled and of what it could not read."""
+
+    samples: int
+    errors: int
+
+
+def record_arguments(plan: Plan, pid: int, output: str, duration: int) -> List[str]:
+    """Arguments (without the program) for one recorder of ``duration`` seconds on ``pid`` that writes speedscope to ``output``."""
+    arguments = ["record", "--pid", str(pid), "--format", "speedscope", "--output", output]
+    arguments += ["--rate", str(plan.rate), "--duration", str(duration + OWN_END_MARGIN), "--full-filenames"]
+    for wanted, flag in (
+        (not plan.blocking, "--nonblocking"),
+        (plan.native, "--native"),
+        (plan.kind == "gil", "--gil"),
+        (plan.kind == "wall", "--idle"),
+        (plan.subprocesses, "--subprocesses"),
+        (plan.function, "--function"),
+    ):
+        if wanted:
+            arguments.append(flag)
+    return arguments
+
+
+def counts(stdout: str) -> Optional[Counts]:
+    """The last ``Samples: N Errors: M`` of py-spy's stdout; None where it wrote no result."""
+    found = _COUNTS.findall(stdout)
+    return Counts(int(found[-1][0]), int(found[-1][1])) if found else None
+
+
+def remarks(stdout: str, counted: Counts) -> List[str]:
+    """What a person should know beside the picture, one line each, from a recorder that gave a result."""
+    notes = []
+    if "process exited" in stdout or "process ended" in stdout:
+        notes.append("the target ended in the window")
+    if "behind in sampling" in stdout:
+        notes.append("py-spy fell behind in sampling: the rate is too high for this target")
+    if counted.errors:
+        notes.append("%d of %d attempts to read a stack failed" % (counted.errors, counted.samples + counted.errors))
+    return notes
+
+
+class Symptom(NamedTuple):
+    """One row of the table: text in py-spy's output, what it means, what to do."""
+
+    text: str
+    reason: str
+    remedy: str
+
+
+SYMPTOMS: Tuple[Symptom, ...] = (
+    Symptom(
+        "It looks like you are running in a docker container",
+        "attaching is refused inside this container",
+        "give the container CAP_SYS_PTRACE, or profile from its host",
+    ),
+    Symptom(
+        "Permission Denied: Try running again with elevated permissions",
+        "attaching was refused",
+        "run with become (-b)",
+    ),
+    Symptom(
+        "Permission denied (os error 13)",
+        "attaching was refused by the kernel (no CAP_SYS_PTRACE, or kernel.yama.ptrace_scope)",
+        "run with become (-b); under ptrace_scope 3 only a reboot with another value helps",
+    ),
+    Symptom(
+        "Operation not permitted",
+        "attaching was refused by the kernel: another tracer, a seccomp filter or missing privileges",
+        "end the other debugger or py-spy, or sample with nonblocking; run with become (-b)",
+    ),
+    Symptom("Failed to suspend process", "the target could not be stopped for sampling", "use nonblocking"),
+    Symptom("unexpected waitpid result", "the target is stopped", "resume it, or use nonblocking"),
+    Symptom(
+        "Failed to find python version from target process",
+        "no Python interpreter was recognised in the target",
+        "check the executable; if its libpython was replaced by an upgrade, only a restart of the target helps",
+    ),
+    Symptom(
+        "Unsupported version of Python", "the target's Python is newer than this py-spy knows", "install a newer py-spy"
+    ),
+    Symptom(
+        "Failed to find a python interpreter in the .data section",
+        "this build of Python cannot be read (free-threaded build, or a stack over 4096 frames)",
+        "none with this py-spy",
+    ),
+    Symptom(
+        "Collecting stack traces from native extensions",
+        "py-spy cannot read native frames on this architecture",
+        "leave native out",
+    ),
+    Symptom("Invalid argument (os error 22)", "the target has another word size than py-spy", "install the matching py-spy"),
+    Symptom(
+        "No python processes found in process",
+        "no Python process was found below the target, or attaching was refused",
+        "try without subprocesses to see which",
+    ),
+    Symptom(
+        "No such file or directory (os error 2)", "the target ended before it could be attached to", "select again"
+    ),
+    Symptom(
+        "Failed to get process executable name", "the target ended, or may not be looked at", "select again, with become (-b)"
+    ),
+)
+
+
+def diagnose(exit_text: str, stdout: str, stderr: str) -> HostError:
+    """Why a recorder gave no result: the first symptom of the table that its output shows.
+
+    ``exit_text`` is how it ended ("exit code 1", "signal 9").
+    """
+    own_words = [line.strip() for line in (stderr + "\n" + stdout).splitlines() if line.strip()]
+    own_words = [line for line in own_words if not line.startswith("py-spy> Sampling process")]
+    detail = "; ".join(own_words)[:500] or "py-spy ended with %s and said nothing" % exit_text
+    for symptom in SYMPTOMS:
+        if symptom.text in stderr or symptom.text in stdout:
+            return HostError(symptom.reason, detail, symptom.remedy)
+    return HostError("py-spy failed with %s" % exit_text, detail, "look at the detail; try a dump of the same process")
+
+
+def without_command_lines(document: Dict[str, object]) -> Dict[str, object]:
+    """A speedscope document of ``-s`` with the command lines in its process frames left out (``process 12``)."""
+    shared = document.get("shared")
+    frames = shared.get("frames") if isinstance(shared, dict) else None
+    for frame in frames if isinstance(frames, list) else ():
+        name = frame.get("name") if isinstance(frame, dict) else None
+        match = _PROCESS_FRAME.match(name) if isinstance(name, str) else None
+        if match:
+            frame["name"] = "process " + match.group(1)
+    return document

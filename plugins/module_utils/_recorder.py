@@ -1,0 +1,220 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "recorder" of the host wing (private to the collection): one py-spy on one target, from start to capture."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import time
+import zlib
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from ._errors import HostError
+from ._plan import Plan
+from ._procfs import Gone, ProcessDir
+from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, without_command_lines
+
+#: Most bytes a recorder may write into one of its descriptors (RLIMIT_FSIZE; it holds for memfds too).
+#: An hour of a target with 40 threads gave some 60 MiB.
+OUTPUT_LIMIT = 256 * 1024 * 1024
+#: Most bytes of py-spy's own words that are read.
+WORDS_LIMIT = 20_000
+_PR_SET_PDEATHSIG = 1
+#: Added to the target's priority: on a full host the targets go first.
+_NICENESS = 10
+
+
+class Capture(NamedTuple):
+    """What came of one target: ``head`` as it crosses the wire, ``body`` the compressed speedscope document."""
+
+    head: Dict[str, object]
+    body: bytes
+
+
+class Recorder:
+    """One py-spy process, its target held by an open ``/proc`` directory, its output in memory files.
+
+    Nothing is written to disk, so nothing can be left there by a recorder that is killed.
+    """
+
+    def __init__(self, target: Dict[str, object], plan: Plan) -> None:
+        self.target = target
+        self.plan = plan
+        self.pid = 0
+        self.killed = False
+        self.status: Optional[int] = None
+        self.failure: Optional[HostError] = None
+        self._began = self._ended = 0.0
+        self._ticks = 0.0
+        self._confirmed = False
+        self._process: Optional[ProcessDir] = None
+        self._state_before = ""
+        self._files: List[int] = []
+
+    def start(self, binary: int, duration: int) -> None:
+        """Attach, unless the process that was chosen is no longer the one with that PID."""
+        pid = int(str(self.target["pid"]))
+        try:
+            self._process = ProcessDir(pid)
+            if self._process.start != self.target["start"]:
+                raise Gone(pid)
+            self._state_before = self._process.state
+        except Gone:
+            self.failure = HostError(
+                "the target ended before it could be attached to", "PID %d" % pid, "select again"
+            )
+            return
+        self._files = [os.memfd_create("pyspy-fleet-" + name) for name in ("capture", "stdout", "stderr")]
+        arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files[0], duration)
+        self._began, self._ticks = time.time(), time.monotonic()
+        keeper = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_pyspy(binary, arguments, self._files, keeper)
+
+    def confirm(self) -> None:
+        """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
+        if self._confirmed or self._process is None or not os.fstat(self._files[1]).st_size:
+            return
+        try:
+            self._confirmed = self._process.state not in ("Z", "X")
+        except Gone:
+            pass
+
+    def running(self) -> bool:
+        return self.pid != 0 and self.status is None
+
+    def ended(self, status: int) -> None:
+        """Take the exit status that ``waitpid`` gave."""
+        self.status = status
+        self._ended = time.time()
+        self._ticks = time.monotonic() - self._ticks
+
+    def signal(self, number: int) -> None:
+        """Signal py-spy while it has not been waited for, so its PID cannot be anybody else's."""
+        if self.running():
+            self.killed = self.killed or number == signal.SIGKILL
+            os.kill(self.pid, number)
+
+    def target_left(self) -> str:
+        """Put the target back if it was left stopped by us; gives one line of evidence."""
+        pid = self.target["pid"]
+        if self._process is None:
+            return "PID %s: not attached" % pid
+        try:
+            state, tracer = self._process.state, self._process.tracer_pid
+            if state in ("T", "t") and self._state_before not in ("T", "t") and tracer == 0:
+                self._process.send_signal(signal.SIGCONT)
+                return "PID %s: was left stopped; resumed" % pid
+            return "PID %s: state %s before, %s after, tracer %s" % (pid, self._state_before, state, tracer or "none")
+        except Gone:
+            return "PID %s: ended in the window" % pid
+
+    def capture(self) -> Capture:
+        """The result once py-spy has ended, and release of everything held."""
+        try:
+            counted, document = Counts(0, 0), b""
+            notes: List[str] = []
+            if self.failure is None:
+                try:
+                    counted, notes, document = self._result()
+                except HostError as error:
+                    self.failure = error
+            return Capture(self._head(counted, notes, len(document)), document)
+        finally:
+            for descriptor in self._files:
+                os.close(descriptor)
+            if self._process is not None:
+                self._process.close()
+
+    def _result(self) -> Tuple[Counts, List[str], bytes]:
+        stdout, stderr = (_read(descriptor, WORDS_LIMIT).decode("utf-8", "replace") for descriptor in self._files[1:])
+        counted = counts(stdout)
+        document = _read(self._files[0], OUTPUT_LIMIT)
+        if self.killed:
+            raise HostError(
+                "py-spy hung and had to be killed; its samples are lost",
+                "it did not write its result within the grace after SIGINT",
+                "a target thread in uninterruptible sleep (state D) causes this in blocking mode: leave native out",
+            )
+        if counted is None or self.status != 0:
+            raise diagnose(_exit_text(self.status), stdout, stderr)
+        if not self._confirmed:
+            raise HostError(
+                "the target ended before it was certain that the right process was sampled",
+                "PID %s" % self.target["pid"],
+                "select again",
+            )
+        notes = remarks(stdout, counted) + list(self.plan.reasons)
+        if counted.samples == 0:
+            return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
+        if self.plan.subprocesses:
+            document = json.dumps(without_command_lines(json.loads(document))).encode()
+        return counted, notes, zlib.compress(document, 6)
+
+    def _head(self, counted: Counts, notes: List[str], size: int) -> Dict[str, object]:
+        failure = self.failure.to_wire() if self.failure else {"reason": "", "detail": "", "remedy": ""}
+        outcome = "failed" if self.failure else "profiled" if counted.samples else "empty"
+        head: Dict[str, object] = {
+            "process": self.target,
+            "measure": self.plan.measure(),
+            "outcome": outcome,
+            "samples": counted.samples,
+            "errors": counted.errors,
+            "began": self._began,
+            "ended": self._ended or self._began,
+            "seconds": self._ticks if self._ended else 0.0,
+            "size": size,
+            "notes": notes,
+        }
+        head.update(failure)
+        return head
+
+
+def _become_pyspy(binary: int, arguments: List[str], files: List[int], keeper: int) -> None:
+    """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
+    try:
+        import ctypes
+
+        # Without its keeper a recorder would sample on until its own end.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != keeper:
+            os._exit(127)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_LIMIT, OUTPUT_LIMIT))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.nice(_NICENESS)
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(files[1], 1)
+        os.dup2(files[2], 2)
+        os.set_inheritable(files[0], True)
+        os.execve("/proc/self/fd/%d" % binary, ["py-spy"] + arguments, {"LC_ALL": "C"})
+    except BaseException as error:  # a forked child must end here, whatever happens
+        os.write(files[2], ("starting py-spy failed: %s" % error).encode())
+    finally:
+        os._exit(127)
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    chunks, offset = [], 0
+    while offset < most:
+        chunk = os.pread(descriptor, min(1 << 20, most - offset), offset)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        offset += len(chunk)
+    return b"".join(chunks)
+
+
+def _exit_text(status: Optional[int]) -> str:
+    if status is None:
+        return "no exit status"
+    return "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)

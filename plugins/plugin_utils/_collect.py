@@ -1,0 +1,189 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "collect" of the controller wing (private to the collection): from a recording on a host to files in the run's folder."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from ansible.utils.display import Display
+
+from ._errors import FleetError
+from ._formats._speedscope import parse, write
+from ._host import HostAction
+from ._report import render_target
+from ._run import Run, stem
+from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
+
+#: Compressed captures of one host beyond this are not taken (bytes): 8 busy targets over an hour stay far below it.
+MAX_HOST_BYTES = 128 * 1024 * 1024
+#: One capture unpacked (bytes).
+MAX_CAPTURE_BYTES = 256 * 1024 * 1024
+#: How long the host may wait within one pass for a recording that is about to finish (seconds).
+_PATIENCE = 8.0
+#: From the end of the window until py-spy has written and the keeper has packed: found to be some 0.2 s.
+_PACKING = 0.25
+#: A live controller collects at once; a recording that waits longer than this has lost its controller (seconds).
+ORPHANED_AFTER = 30.0
+
+
+def wait_for_window(run: Run, ends: float) -> None:
+    """Sleep on the controller until ``ends`` (seconds since the epoch), telling once per run what an interruption means."""
+    left = ends - time.time()
+    if left <= 0:
+        return
+    name = os.path.basename(run.path)
+    advice = (
+        f"To fetch the captures later: ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={name} (with the same -i and -l)\n"
+        "To end the recordings now:   ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true"
+    )
+    if run.claim("announced"):
+        until = time.strftime("%H:%M:%S", time.localtime(ends))
+        Display().display(f"The window is open until {until}. After Ctrl-C the recordings go on until then on the hosts.")
+    previous = signal.getsignal(signal.SIGINT)
+
+    def interrupted(number: int, frame: object) -> None:
+        if run.claim("interrupted"):
+            _tell_terminal(
+                "\nInterrupted: the recordings go on until their deadline on the hosts, which then put themselves back\n"
+                "and keep the captures for 15 minutes unless pyspy_keep says otherwise.\n" + advice + "\n"
+            )
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        time.sleep(max(0.0, ends - time.time()))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _tell_terminal(text: str) -> None:
+    """Print from a worker although its own output is cut off and the main process is already going down."""
+    for stream in (2, 1):
+        try:
+            with open(f"/proc/{os.getppid()}/fd/{stream}", "w", encoding="utf-8") as terminal:
+                terminal.write(text)
+                return
+        except OSError:
+            continue
+
+
+def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
+    """Fetch the recording of ``record`` and write its captures; the record as it then is (also written)."""
+    try:
+        head, bodies = _fetch(action.ask, record.recording)
+        record = _take(run, record, head, bodies)
+    except FleetError as error:
+        record = replace(record, status="failed", error=ErrorText(error.reason, error.detail, error.remedy))
+        run.write_host(record)
+        raise
+    run.write_host(record)
+    return record
+
+
+def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tuple[JsonObject, bytes]:
+    """All chunks of a finished recording: the result's head and the compressed captures one after the other."""
+    data = b""
+    give_up = time.monotonic() + 60
+    while True:
+        answer = ask("collect", {"recording": recording, "offset": len(data), "patience": _PATIENCE})
+        fields = Fields(answer, "answer to collect")
+        phase = fields.text("phase")
+        if phase == "broken":
+            raise FleetError(
+                "The recording ended without a result",
+                "its keeper was killed, or the host is out of memory or space",
+                "look at the host's log around that time, then record again",
+            )
+        if phase == "recording":
+            give_up += fields.number("ends_in") if not data else 0
+            if time.monotonic() > give_up:
+                raise FleetError("The recording does not end", f"recording {recording}", "end it with the cleanup playbook")
+            time.sleep(min(fields.number("ends_in"), 3600) + 0.1)
+            continue
+        total = fields.integer("total")
+        data += _chunk(answer.get("data"))
+        if total > MAX_HOST_BYTES:
+            raise FleetError(
+                "The captures of this host are too large to take over", f"{total} bytes", "shorten the window or lower the rate"
+            )
+        if len(data) >= total:
+            break
+        if len(data) != fields.integer("next"):
+            raise WireError("A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again")
+    head, _line_end, bodies = data.partition(b"\n")
+    try:
+        decoded = json.loads(head)
+    except (ValueError, RecursionError) as error:
+        raise WireError("A host sent a result that cannot be read", str(error), "record again") from error
+    if not isinstance(decoded, dict):
+        raise WireError("A host sent a result that cannot be read", "not an object", "record again")
+    return decoded, bodies
+
+
+def _chunk(data: object) -> bytes:
+    try:
+        chunk = base64.b64decode(str(data), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise WireError("A host sent a capture that is not base64", str(error), "record again") from error
+    if not chunk:
+        raise WireError("A host sent an empty piece of a capture", "", "record again")
+    return chunk
+
+
+def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> HostRecord:
+    fields = Fields(head, "result")
+    captures, offset = [], 0
+    for row in fields.rows("captures"):
+        capture = Capture.from_wire(row)
+        body = bodies[offset : offset + capture.size]
+        offset += capture.size
+        captures.append(_store(run, record, replace(capture, file=""), body))
+    error = head.get("error")
+    record = replace(
+        record,
+        status="collected" if error is None else "failed",
+        began=fields.number("began"),
+        ended=fields.number("ended"),
+        evidence=fields.texts("evidence"),
+        captures=record.captures + tuple(captures),
+        error=None if error is None else ErrorText.from_wire(error),
+    )
+    for capture in captures:
+        if capture.file:
+            render_target(run, record, capture)
+    return record
+
+
+def _store(run: Run, record: HostRecord, capture: Capture, body: bytes) -> Capture:
+    """Write one capture, read and written anew, so that only what was understood lies in the folder."""
+    if capture.outcome != "profiled":
+        return capture
+    try:
+        inflater = zlib.decompressobj()
+        document = inflater.decompress(body, MAX_CAPTURE_BYTES)
+        if not inflater.eof:
+            raise WireError("A host sent a capture that is cut off or too large", f"{len(body)} bytes", "record again")
+        data = write(parse(document), f"{record.host} {capture.process.name}")
+    except (zlib.error, FleetError) as error:
+        text = str(error) if not isinstance(error, FleetError) else f"{error.reason}: {error.detail}"
+        return replace(
+            capture, outcome="failed", reason="The capture cannot be read", detail=text, remedy="record again; see the notes"
+        )
+    name = stem(capture.process)
+    taken = {other.file for other in record.captures}
+    if f"{name}.speedscope.json" in taken:
+        name += "-" + record.recording
+    run.write_capture(record.host, name + ".speedscope.json", data)
+    return replace(capture, file=name + ".speedscope.json")
