@@ -21,8 +21,8 @@ from ._wire import Measure
 
 #: What a kind of measure means, in a reader's words.
 KINDS = {
-    "cpu": "CPU time (threads that are not idle)",
-    "wall": "wall time (all threads, idle ones too)",
+    "cpu": "CPU time (not idle)",
+    "wall": "wall time (idle too)",
     "gil": "time holding the GIL",
 }
 

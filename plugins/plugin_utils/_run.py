@@ -22,7 +22,7 @@ import secrets
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ._errors import FleetError
@@ -196,6 +196,10 @@ class Run:
 
     path: str
 
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Held by whoever writes what belongs to the whole run."""
@@ -267,6 +271,12 @@ class Run:
     def write(self, filename: str, text: str) -> None:
         """Write one file of the whole run."""
         self._write((), filename, text.encode("utf-8", "replace"))
+
+    def remove(self, filenames: Iterable[str]) -> None:
+        """Remove files of the whole run that an earlier report wrote."""
+        for filename in filenames:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, filename))
 
     def fingerprint(self) -> str:
         """Changes whenever a file of a host does; costs a look at each file, not its contents."""

@@ -165,7 +165,7 @@ def _stacks(frames: Sequence[Frame], thread: ThreadSamples, made_up: set[int]) -
             yield Stack(stack, seconds, int(count), name, process)
 
 
-def write(document: Document, name: str) -> bytes:
+def write(document: Document, name: str = "pyspy.fleet") -> bytes:
     """The document as a file that speedscope opens; equal documents give equal bytes."""
     content = {
         "$schema": SCHEMA,

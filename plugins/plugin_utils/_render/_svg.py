@@ -10,7 +10,6 @@ in the heading. The same profile and heading always give the same bytes.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from .._profile import Profile
 from ._colours import colour, package_of
 from ._flame import DEEPEST, NARROWEST, Box, Layout, layout, tree
 from ._templates import template
+from ._text import columns, cut, share, wrap
 
 WIDTH = 1200
 _MARGIN = 10
@@ -103,10 +103,6 @@ def amount(part: float, whole: float) -> str:
     return f"{share(part, whole)} ({part:.2f} s)"
 
 
-def share(part: float, whole: float) -> str:
-    return f"{100 * part / whole if whole else 0:.1f} %"
-
-
 def _legend(profile: Profile, seconds: float) -> list[_Swatch]:
     """The packages with most own time, side by side as far as the width allows."""
     own: dict[str, float] = defaultdict(float)
@@ -132,39 +128,3 @@ def _footnotes(plan: Layout) -> list[str]:
     what = "1 frame is" if plan.hidden == 1 else f"{plan.hidden} frames are"
     deeper = f" or deeper than {DEEPEST} levels" if plan.levels >= DEEPEST else ""
     return [f"{what} not drawn: narrower than {100 * NARROWEST:g} % of the width{deeper}."]
-
-
-def columns(text: str) -> int:
-    """How many columns of a monospaced font the text takes."""
-    return sum(_columns_of(char) for char in text)
-
-
-def _columns_of(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def cut(text: str, most: int) -> str:
-    """``text`` in at most so many columns, with an ellipsis where it was longer; "" where none fits."""
-    if columns(text) <= most:
-        return text
-    kept = ""
-    room = most - 1
-    for char in text:
-        room -= _columns_of(char)
-        if room < 0:
-            break
-        kept += char
-    return f"{kept}…" if len(kept) > 1 else ""
-
-
-def wrap(text: str, most: int) -> list[str]:
-    """``text`` in lines of at most so many columns, broken at blanks."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and columns(lines[-1]) + 1 + columns(word) <= most:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(cut(word, most))
-    return lines

@@ -1,0 +1,174 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "render" of the controller wing (private to the collection): ``index.html``, one file that opens offline.
+
+It may be attached to a ticket: no scripts, nothing loaded from elsewhere, and a
+content security policy that says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from .._profile import Function, describe
+from .._run import safe_name
+from .._summary import (
+    HOST_OUTCOMES,
+    NO_CAPTURE,
+    NOT_COLLECTED,
+    Summary,
+    capture_text,
+    error_text,
+    host_outcome,
+    lost,
+)
+from .._wire import Capture, HostRecord
+from ._templates import template
+from ._text import interval, place, share
+
+#: Skipped processes that are listed for each host.
+_MOST_SKIPPED = 200
+
+
+@dataclass(frozen=True)
+class _TargetRow:
+    name: str
+    facts: str
+    outcome: str
+    measured: str
+    reason: str
+    notes: tuple[str, ...]
+    folder: str
+    graph: str
+    capture: str
+
+
+@dataclass(frozen=True)
+class _HostRow:
+    host: str
+    outcome: str
+    bad: bool
+    window: str
+    reason: str
+    targets: list[_TargetRow]
+    skipped: list[tuple[str, str]]
+    more_skipped: int
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class _FunctionRow:
+    name: str
+    place: str
+    file: str
+    own: str
+    total: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    heading: str
+    svg: Markup
+    functions: list[_FunctionRow]
+
+
+def page(
+    summary: Summary,
+    records: Sequence[HostRecord],
+    graphs: Sequence[str],
+    tables: Sequence[Sequence[Function]],
+    hosts: Sequence[str],
+) -> str:
+    """``graphs`` are our own SVG, one for each picture of the summary, ``tables`` their hottest functions."""
+    sections = [
+        # Our own rendering, in which every text of a host is escaped already.
+        _Section(picture.measure, Markup(graph), [_function(row, picture.seconds) for row in table])
+        for picture, graph, table in zip(summary.pictures, graphs, tables, strict=True)
+    ]
+    known = {record.host for record in records}
+    files = [name for picture in summary.pictures for name in (picture.svg, picture.folded)]
+    return template("index.html.j2").render(
+        summary=summary,
+        rows=summary.rows(),
+        sections=sections,
+        hosts=[_host(record) for record in records],
+        missing=[host for host in hosts if host not in known],
+        files=[*files, "summary.md", "manifest.json"],
+        style=Markup(_style()),
+        style_hash=base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode(),
+    )
+
+
+@functools.cache
+def _style() -> str:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.css"), encoding="utf-8") as file:
+        return file.read()
+
+
+def _function(row: Function, seconds: float) -> _FunctionRow:
+    return _FunctionRow(
+        row.name, place(row.file, row.line), row.file, share(row.own, seconds), share(row.total, seconds)
+    )
+
+
+def _host(record: HostRecord) -> _HostRow:
+    outcome = host_outcome(record)
+    reason = ""
+    if record.status in ("failed", "unreachable"):
+        reason = error_text(record.error, "no reason was given")
+    elif record.status == "recording":
+        reason = NOT_COLLECTED
+    elif outcome == "nothing":
+        reason = "; ".join(record.selection.notes)
+    skipped = [(f"{row.name} (pid {row.pid})", row.reason) for row in record.selection.skipped]
+    facts = [f"{key}: {value}" for key, value in record.facts]
+    return _HostRow(
+        host=record.host,
+        outcome=HOST_OUTCOMES[outcome],
+        bad=outcome in ("failed", "unreachable", "targets_failed", "recording"),
+        window=interval(record.began, record.ended),
+        reason=reason,
+        targets=_targets(record),
+        skipped=skipped[:_MOST_SKIPPED],
+        more_skipped=max(0, len(skipped) - _MOST_SKIPPED),
+        remarks=[*record.warnings, *record.evidence, *record.selection.notes, *facts],
+    )
+
+
+def _targets(record: HostRecord) -> list[_TargetRow]:
+    folder = f"hosts/{safe_name(record.host)}"
+    rows = [_target(capture, folder) for capture in record.captures]
+    return rows + [_TargetRow(name, "", "failed", "", NO_CAPTURE, (), folder, "", "") for name in lost(record)]
+
+
+def _target(capture: Capture, folder: str) -> _TargetRow:
+    process = capture.process
+    facts = [
+        process.user,
+        process.role,
+        f"Python {process.python}" if process.python else "",
+        f"{process.cpu:.0f} % CPU before" if process.cpu is not None else "",
+    ]
+    measured = f"{capture.samples} samples in {capture.seconds:.1f} s; {describe([capture.measure])}"
+    if capture.errors:
+        measured += f"; {capture.errors} samples could not be read"
+    return _TargetRow(
+        name=f"{process.name} (pid {process.pid})",
+        facts=", ".join(filter(None, facts)),
+        outcome={"profiled": "profiled", "empty": "idle", "failed": "failed"}[capture.outcome],
+        measured="" if capture.outcome == "failed" else measured,
+        reason=capture_text(capture) if capture.outcome == "failed" else "",
+        notes=capture.notes,
+        folder=folder,
+        graph=capture.file.removesuffix(".speedscope.json") + ".svg" if capture.outcome == "profiled" else "",
+        capture=capture.file,
+    )

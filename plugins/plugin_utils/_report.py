@@ -1,0 +1,253 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "report" of the controller wing (private to the collection): the run's folder made into a report.
+
+:func:`build` is called once for every host of the play, so that it works with
+serial batches, any strategy and hosts that failed: it writes under the run's lock
+from what lies in the folder, and does nothing when nothing has changed since.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from ._errors import FleetError
+from ._formats import _folded, _speedscope
+from ._profile import Profile, describe, functions, hottest, merge, rooted
+from ._render._page import page
+from ._render._svg import Heading, render
+from ._render._text import interval
+from ._run import Run, stem
+from ._summary import NOT_COLLECTED, Picture, Summary, count, failures, hot, plural
+from ._wire import Capture, ErrorText, HostRecord, JsonObject
+
+_STATE = "report.json"
+_CAPTURE_SUFFIX = ".speedscope.json"
+_HOTTEST = 5
+_HOTTEST_IN_PAGE = 25
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the report says that is in no host's record. ``hosts`` are all hosts of the play."""
+
+    job: str = "profile"
+    title: str = ""
+    reason: str = ""
+    user: str = field(default_factory=getpass.getuser)
+    hosts: tuple[str, ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One usable capture, read."""
+
+    host: str
+    profile: Profile
+
+
+def build(run: Run, context: Context) -> Summary:
+    """Write the report of what lies in the run's folder, unless it is already written."""
+    with run.lock():
+        digest = _digest(run, context)
+        known = _known(run, digest)
+        if known is not None:
+            return known
+        records, broken = run.records()
+        targets, warnings = _read(run, records)
+        summary = Summary(context.job, context.title, context.reason, run.path)
+        summary = count(summary, records, context.hosts)
+        summary = replace(summary, warnings=(*(str(error) for error in broken), *warnings))
+        summary = _write(run, context, records, targets, summary)
+        run.write_state(_STATE, json.dumps({"digest": digest, "summary": summary.to_json()}).encode())
+    return replace(summary, rendered=True)
+
+
+def _digest(run: Run, context: Context) -> str:
+    text = json.dumps(asdict(context), sort_keys=True, default=str)
+    return hashlib.sha256(f"{run.fingerprint()} {text}".encode()).hexdigest()
+
+
+def _known(run: Run, digest: str) -> Summary | None:
+    data = run.read_state(_STATE)
+    if data is None:
+        return None
+    try:
+        state = json.loads(data)
+        return Summary.from_json(state["summary"]) if state["digest"] == digest else None
+    except (ValueError, KeyError, TypeError):
+        # Written by another version of the collection: the report is simply written anew.
+        return None
+
+
+def _read(run: Run, records: Sequence[HostRecord]) -> tuple[list[_Target], list[str]]:
+    """All usable captures, and a warning for each that is not."""
+    targets: list[_Target] = []
+    warnings: list[str] = []
+    for record in records:
+        warnings += (f"{record.host}: {warning}" for warning in record.warnings)
+        for capture in record.captures:
+            if capture.outcome != "profiled":
+                continue
+            try:
+                targets.append(_Target(record.host, _profile(run, record, capture)))
+            except FleetError as error:
+                warnings.append(f"{record.host} {capture.file or stem(capture.process)} is not in the graphs: {error}")
+    return targets, warnings
+
+
+def _profile(run: Run, record: HostRecord, capture: Capture) -> Profile:
+    if not capture.file:
+        raise FleetError("The capture of this target was not brought", remedy="run the playbook pyspy.fleet.collect")
+    document = _speedscope.parse(run.read_capture(record.host, capture.file))
+    return _speedscope.profile(document, capture.measure)
+
+
+def _write(run: Run, context: Context, records: list[HostRecord], targets: list[_Target], summary: Summary) -> Summary:
+    merged = _by_kind(targets)
+    graphs: list[str] = []
+    pictures: list[Picture] = []
+    for number, (profile, group) in enumerate(merged):
+        name = "fleet" if number == 0 else f"fleet-{profile.kind}"
+        picture = _picture(profile, group, name)
+        heading = Heading(summary.heading, (_fleet_line(summary, picture),))
+        graphs.append(render(profile, heading))
+        run.write(picture.svg, graphs[-1])
+        run.write(picture.folded, _folded.write(_folded.lines(profile)))
+        pictures.append(picture)
+    run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
+    summary = replace(summary, pictures=tuple(pictures))
+    run.write("manifest.json", json.dumps(_manifest(run, context, records, summary), indent=1) + "\n")
+    run.write("summary.md", summary.markdown())
+    tables = [functions(profile)[:_HOTTEST_IN_PAGE] for profile, _group in merged]
+    run.write("index.html", page(summary, records, graphs, tables, context.hosts))
+    return summary
+
+
+def _other_names() -> set[str]:
+    return {f"fleet-{kind}.{suffix}" for kind in ("cpu", "wall", "gil") for suffix in ("svg", "folded")}
+
+
+def _by_kind(targets: list[_Target]) -> list[tuple[Profile, list[_Target]]]:
+    """One merged profile for each kind of measure, with what went into it; most samples first."""
+    kinds = sorted({target.profile.kind for target in targets})
+    groups = [[target for target in targets if target.profile.kind == kind] for kind in kinds]
+    merged = [(merge(target.profile for target in group), group) for group in groups]
+    return sorted(merged, key=lambda pair: (-pair[0].samples, pair[0].kind))
+
+
+def _picture(profile: Profile, targets: list[_Target], name: str) -> Picture:
+    seconds = profile.seconds
+    rows = hottest(profile, _HOTTEST)
+    return Picture(
+        kind=profile.kind,
+        measure=describe(profile.measures),
+        samples=profile.samples,
+        seconds=seconds,
+        targets=len(targets),
+        hosts=len({target.host for target in targets}),
+        svg=f"{name}.svg",
+        folded=f"{name}.folded",
+        hottest=tuple(hot(row.name, row.file, row.line, row.own / seconds) for row in rows),
+    )
+
+
+def _fleet_line(summary: Summary, picture: Picture) -> str:
+    where = f"{plural(picture.targets, 'target')} on {plural(picture.hosts, 'host')}"
+    return " · ".join(filter(None, (where, picture.measure, f"{picture.samples} samples", summary.window_text())))
+
+
+def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Summary) -> JsonObject:
+    found = sorted({value for record in records for key, value in record.facts if key == "py-spy"})
+    return {
+        "run": run.name,
+        "job": context.job,
+        "title": context.title,
+        "reason": context.reason,
+        "user": context.user,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "began": summary.began,
+        "ended": summary.ended,
+        "versions": {**context.versions, **({"py-spy": ", ".join(found)} if found else {})},
+        "parameters": json.loads(json.dumps(context.parameters, default=str)),
+        "hosts_of_the_play": list(context.hosts),
+        "counts": {"hosts": dict(summary.hosts), "targets": dict(summary.targets)},
+        "pictures": [asdict(picture) for picture in summary.pictures],
+        "warnings": list(summary.warnings),
+        "hosts": {record.host: _host(record) for record in records},
+    }
+
+
+def _host(record: HostRecord) -> JsonObject:
+    data = record.to_json()
+    del data["host"]
+    return data
+
+
+def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
+    """The flame graph of one target, beside its capture; gives the file's name."""
+    profile = rooted(_profile(run, record, capture))
+    process = capture.process
+    lines = [
+        describe([capture.measure]),
+        f"{profile.samples} samples in {capture.seconds:.1f} s",
+        interval(capture.began, capture.ended),
+        f"Python {process.python}" if process.python else "",
+    ]
+    title = f"{process.name} (pid {process.pid}) on {record.host}"
+    name = capture.file.removesuffix(_CAPTURE_SUFFIX) + ".svg"
+    svg = render(profile, Heading(title, (" · ".join(filter(None, lines)), *capture.notes)))
+    run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
+    return name
+
+
+def is_settled(run: Run, hosts: Sequence[str]) -> bool:
+    """Whether all these hosts have their last record: nothing is still being recorded."""
+    try:
+        records = [run.host(host) for host in hosts]
+    except FleetError:
+        # A record that cannot be read will not get better by waiting.
+        return True
+    return all(record is not None and record.status != "recording" for record in records)
+
+
+def may_print(run: Run, host: str, batch: Sequence[str]) -> bool:
+    """True for exactly one caller of each state of the report.
+
+    That is the first that finds all hosts of the batch settled, or, where one never
+    settles, the last of the batch to ask.
+    """
+    state = run.fingerprint()[:32]
+    run.claim(f"asked-{state}-{hashlib.sha256(host.encode()).hexdigest()[:32]}")
+    if run.claimed(f"printed-{state}"):
+        return False
+    asked = (f"asked-{state}-{hashlib.sha256(name.encode()).hexdigest()[:32]}" for name in batch)
+    return (is_settled(run, batch) or all(map(run.claimed, asked))) and run.claim(f"printed-{state}")
+
+
+def verdict(record: HostRecord | None, fail_on: str) -> ErrorText | None:
+    """Why this host fails the play; ``None`` when it does not. ``fail_on`` is none, any or all."""
+    if record is None:
+        return ErrorText("Nothing is known of this host", "it has no record in this run", "look at the tasks above")
+    if record.status in ("failed", "unreachable"):
+        return record.error or ErrorText(f"The host {record.status}", "no reason was given", "run with -vvv")
+    if record.status == "recording":
+        return ErrorText(NOT_COLLECTED)
+    bad = failures(record)
+    good = [capture for capture in record.captures if capture.outcome != "failed"]
+    if not bad or fail_on == "none" or (fail_on == "all" and good):
+        return None
+    return ErrorText(
+        f"{len(bad)} of {len(bad) + len(good)} targets could not be profiled",
+        bad[0],
+        "see the report; pyspy_fail_on says whether this fails the play",
+    )
