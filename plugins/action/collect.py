@@ -29,16 +29,19 @@ class ActionModule(HostAction):
         if options["recording"]:
             wait_for_window(run, options["not_before"])
             record = run.host(self.host) or HostRecord(self.host, "recording", self.groups)
-            record = collect(self, run, replace(record, recording=options["recording"]))
+            with self.losses_recorded(run, record):
+                record = collect(self, run, replace(record, recording=options["recording"]))
             return {"changed": False, **self.outcome(run, record)}
         return self._collect_left(run, options["run"])
 
     def _collect_left(self, run: Run, wanted: str) -> JsonObject:
-        recordings, left = self._waiting(wanted)
-        record = HostRecord(self.host, "nothing", self.groups, warnings=tuple(left))
-        run.write_host(record)
-        for recording in recordings:
-            record = collect(self, run, replace(record, recording=recording))
+        record = HostRecord(self.host, "nothing", self.groups)
+        with self.losses_recorded(run, record):
+            recordings, left = self._waiting(wanted)
+            record = replace(record, warnings=tuple(left))
+            run.write_host(record)
+            for recording in recordings:
+                record = collect(self, run, replace(record, recording=recording))
         return {"changed": False, "left": left, **self.outcome(run, record)}
 
     def _waiting(self, wanted: str) -> tuple[list[str], list[str]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     INSTALL_ARGUMENTS,
     RECORD_ARGUMENTS,
@@ -19,11 +17,9 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     SELECTOR_ARGUMENTS,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, wait_for_window
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
-    ErrorText,
     Fields,
     HostRecord,
     JsonObject,
@@ -50,20 +46,14 @@ class ActionModule(HostAction):
         if not options["enabled"]:
             run.write_host(record)
             return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
-        try:
+        with self.losses_recorded(run, record):
             record, ends_in = self._start(options, run)
-        except FleetError as error:
-            run.write_host(HostRecord(self.host, "failed", self.groups, error=error_text(error)))
-            raise
-        except AnsibleConnectionFailure as error:
-            text = ErrorText("The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l")
-            run.write_host(HostRecord(self.host, "unreachable", self.groups, error=text))
-            raise
         run.write_host(record)
         ends = time.time() + ends_in
         if options["wait"] and record.recording:
             wait_for_window(run, ends)
-            record = collect(self, run, record)
+            with self.losses_recorded(run, record):
+                record = collect(self, run, record)
         return self._result(run, record, ends)
 
     def _plan(self, options: dict[str, Any]) -> JsonObject:
@@ -123,7 +113,3 @@ class ActionModule(HostAction):
         }
         result.update(self.outcome(run, record))
         return result
-
-
-def error_text(error: FleetError) -> ErrorText:
-    return ErrorText(error.reason, error.detail, error.remedy)

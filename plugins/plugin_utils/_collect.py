@@ -81,13 +81,8 @@ def _tell_terminal(text: str) -> None:
 
 def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
     """Fetch the recording of ``record`` and write its captures; the record as it then is (also written)."""
-    try:
-        head, bodies = _fetch(action.ask, record.recording)
-        record = _take(run, record, head, bodies)
-    except FleetError as error:
-        record = replace(record, status="failed", error=ErrorText(error.reason, error.detail, error.remedy))
-        run.write_host(record)
-        raise
+    head, bodies = _fetch(action.ask, record.recording)
+    record = _take(run, record, head, bodies)
     run.write_host(record)
     return record
 

@@ -10,6 +10,9 @@ Action plugins of faces that work on hosts derive from :class:`HostAction`.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ansible import constants
@@ -66,6 +69,20 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         hosts = play.hosts if isinstance(play.hosts, str) else ",".join(play.hosts)
         label = self._variables.get("ansible_limit") or hosts
         return open_run(str(options["output_dir"]), str(options["job"]), str(label), process_key())
+
+    @contextmanager
+    def losses_recorded(self, run: Run, record: HostRecord) -> Iterator[None]:
+        """What fails inside becomes the host's record too: the report speaks of every host."""
+        try:
+            yield
+        except FleetError as error:
+            text = ErrorText(error.reason, error.detail, error.remedy)
+            run.write_host(replace(record, status="failed", error=text))
+            raise
+        except AnsibleConnectionFailure as error:
+            text = ErrorText("The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l")
+            run.write_host(replace(record, status="unreachable", error=text))
+            raise
 
     def outcome(self, run: Run, record: HostRecord) -> JsonObject:
         """What became of the host's targets, as counts and paths: results go to callbacks, logs and databases."""
