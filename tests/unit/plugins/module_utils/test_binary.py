@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.module_utils import _binary, _executable
+from ansible_collections.pyspy.fleet.plugins.module_utils import _binary, _executable, _trusted
 from ansible_collections.pyspy.fleet.plugins.module_utils._binary import (
     Wanted,
     check_place,
@@ -364,6 +364,23 @@ def test_a_file_swapped_after_the_check_changes_nothing(ground: Path) -> None:
     assert run(found.fd) == "py-spy 0.4.3\n"
     assert find(wanted(ground)) is None
     os.close(found.fd)
+
+
+def test_a_link_that_appears_just_after_the_look_is_not_followed(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.close(put(wanted(ground), PACKED).fd)
+    path = ground / "py-spy-0.4.3"
+    look = _trusted.check
+
+    def look_then_swap(found: os.stat_result, where: str) -> None:
+        look(found, where)
+        if where == str(path) and not path.is_symlink():
+            path.rename(ground / "real")
+            path.symlink_to("real")
+
+    monkeypatch.setattr(_trusted, "check", look_then_swap)
+    with pytest.raises(HostError, match="cannot be opened") as caught:
+        find(wanted(ground))
+    assert "symbolic links" in caught.value.detail
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo"])
