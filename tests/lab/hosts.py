@@ -95,7 +95,7 @@ class Host:
         await_condition("gunicorn's pid file", lambda: pidfile.read_text().strip().isdigit())
         master = int(pidfile.read_text())
         await_condition("gunicorn's workers", lambda: len(self.children(master)) == workers)
-        for _ in range(busy):
+        for _request in range(busy):  # One at a time: each waits until a worker has taken it.
             self.run(f"bash -c '{ENDLESS_REQUEST}'", user=user)
         return master
 
@@ -119,10 +119,10 @@ ENDLESS_REQUEST = (
 
 
 def _process(entry: Path) -> Process:
-    name, _, rest = (entry / "stat").read_text().rpartition(")")
+    head, rest = (entry / "stat").read_text().rsplit(")", 1)
     state, parent = rest.split()[:2]
     command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    return Process(int(entry.name), int(parent), state, command or name.partition("(")[2])
+    return Process(int(entry.name), int(parent), state, command or head.partition("(")[2])
 
 
 class Fleet:
@@ -248,6 +248,7 @@ class Fleet:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            check=False,
             timeout=600,
         )
 
