@@ -30,7 +30,9 @@ def version_of(fd: int, path: str) -> str:
     answer = _ask(fd, path)
     version = parse(answer)
     if not version:
-        raise HostError("The named program is not py-spy", "%s --version: %s" % (path, answer[:200]), _REMEDY)
+        raise HostError(
+            "The named program is not py-spy", "%s --version: %s" % (path, answer.partition("\n")[0][:200]), _REMEDY
+        )
     if version < FLOOR:
         raise HostError(
             "The named py-spy is too old",

@@ -124,10 +124,12 @@ def check(found: os.stat_result, path: str) -> None:
             "chown it to %s, or %s whose every component does" % ("root" if user == 0 else "yourself", _ELSEWHERE),
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # A directory with the sticky bit, such as /tmp, is everybody's on purpose.
+        mend = "" if found.st_mode & stat.S_ISVTX else "chmod go-w %s, or " % path
         raise HostError(
             "Somebody else could replace py-spy",
             "%s is writable by group or others (mode %04o)" % (path, stat.S_IMODE(found.st_mode)),
-            "chmod go-w %s, or %s whose every component is writable by its owner only" % (path, _ELSEWHERE),
+            mend + _ELSEWHERE + " whose every component is writable by its owner only",
         )
 
 
