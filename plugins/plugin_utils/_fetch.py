@@ -214,7 +214,6 @@ def _from_pip(slot: _Slot) -> bytes:
             "--no-deps",
             "--only-binary=:all:",
             f"--platform={_platform(slot)}",
-            "--require-hashes",
             f"--dest={scratch}",
             f"--requirement={requirements}",
         )

@@ -541,8 +541,9 @@ def test_a_named_executable_that_will_not_do(ground: Path, content: bytes, reaso
 
 
 @on_x86_64
-def test_a_named_executable_that_hangs_is_ended(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_executable, "SECONDS", 0.2)
+@pytest.mark.parametrize("seconds", [0.2, 0.0])
+def test_a_named_executable_that_hangs_is_ended(ground: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(_executable, "SECONDS", seconds)
     with pytest.raises(HostError, match="does not answer"):
         find(place_program(ground, program("py-spy 0.4.3\n", hang=True)))
     with pytest.raises(ChildProcessError):
