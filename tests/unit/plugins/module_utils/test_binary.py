@@ -413,7 +413,8 @@ def mounted(ground: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     if done.returncode:
         pytest.skip("mounting is refused here: " + done.stderr)
     yield ground
-    subprocess.run(["umount", str(ground)], check=True)
+    # Lazily: a test that failed may still hold a file open.
+    subprocess.run(["umount", "--lazy", str(ground)], check=True)
 
 
 @pytest.mark.parametrize("mounted", ["size=1m"], indirect=True)
