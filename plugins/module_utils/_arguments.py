@@ -27,3 +27,39 @@ SELECTOR_ARGUMENTS: ArgumentSpec = {
     "exclude": {"type": "str"},
     "max_targets": {"type": "int", "default": 8},
 }
+
+#: How the targets are sampled. ``nonblocking`` has no default: left out, the plan decides.
+SAMPLING_ARGUMENTS: ArgumentSpec = {
+    "duration": {"type": "int", "default": 30},
+    "rate": {"type": "int", "default": 100},
+    "native": {"type": "bool", "default": False},
+    "gil": {"type": "bool", "default": False},
+    "idle": {"type": "bool", "default": False},
+    "subprocesses": {"type": "bool", "default": False},
+    "nonblocking": {"type": "bool"},
+    "function": {"type": "bool", "default": False},
+}
+
+#: Where results go on the controller.
+RUN_ARGUMENTS: ArgumentSpec = {
+    "output_dir": {"type": "path", "default": "pyspy-runs"},
+    "job": {"type": "str", "default": "profile"},
+}
+
+#: What only ``record`` has.
+RECORD_ARGUMENTS: ArgumentSpec = {
+    "wait": {"type": "bool", "default": True},
+    "keep": {"type": "int", "default": 900},
+    "reason": {"type": "str", "default": ""},
+    "enabled": {"type": "bool", "default": True},
+}
+
+COLLECT_ARGUMENTS: ArgumentSpec = {
+    "recording": {"type": "str", "default": ""},
+    "run": {"type": "str", "default": ""},
+    "not_before": {"type": "float", "default": 0.0},
+}
+
+CLEANUP_ARGUMENTS: ArgumentSpec = {
+    "force": {"type": "bool", "default": False},
+}

@@ -21,7 +21,7 @@ from ._errors import HostError
 from ._plan import plan
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
-from ._recording import GRACE, KEEPER, RESULT, Request
+from ._recording import GRACE, KEEPER, RESERVE, RESULT, Request
 from ._state import Folder
 
 #: How often the keeper looks at its targets while it waits (seconds).
@@ -120,4 +120,5 @@ def _write(folder: Folder, head: Dict[str, object], captures: List[Capture]) -> 
         lost = HostError("The captures cannot be kept on this host", str(error), "free space below the state directory")
         for capture in captures:
             capture.head.update(lost.to_wire(), outcome="failed", size=0)
+        os.unlink(folder.file(RESERVE))
         folder.write(RESULT, json.dumps(head).encode() + b"\n")

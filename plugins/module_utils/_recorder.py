@@ -79,7 +79,7 @@ class Recorder:
 
     def confirm(self) -> None:
         """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
-        if self._confirmed or self._process is None or not os.fstat(self._files[1]).st_size:
+        if self._confirmed or self._process is None or not self.pid or not os.fstat(self._files[1]).st_size:
             return
         try:
             self._confirmed = self._process.state not in ("Z", "X")
@@ -108,12 +108,19 @@ class Recorder:
             return "PID %s: not attached" % pid
         try:
             state, tracer = self._process.state, self._process.tracer_pid
-            if state in ("T", "t") and self._state_before not in ("T", "t") and tracer == 0:
+            if state in ("Z", "X"):  # ended, and its parent has not asked for its status yet
+                raise Gone(self._process.pid)
+            stopped = state in ("T", "t") and self._state_before not in ("T", "t") and tracer == 0
+            if stopped and self._may_have_stopped_it():
                 self._process.send_signal(signal.SIGCONT)
                 return "PID %s: was left stopped; resumed" % pid
             return "PID %s: state %s before, %s after, tracer %s" % (pid, self._state_before, state, tracer or "none")
         except Gone:
             return "PID %s: ended in the window" % pid
+
+    def _may_have_stopped_it(self) -> bool:
+        """Only a blocking py-spy that did not end by itself leaves a target stopped; else it was somebody else."""
+        return self.plan.blocking and (self.status is None or os.WIFSIGNALED(self.status))
 
     def capture(self) -> Capture:
         """The result once py-spy has ended, and release of everything held."""

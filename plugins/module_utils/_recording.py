@@ -4,9 +4,10 @@
 
 """Room "recording" of the host wing (private to the collection): one window on one host, as it lies in its folder.
 
-Four files, each written whole or not at all: ``request.json`` (what start
+Files, each written whole or not at all: ``request.json`` (what start
 decided), ``keeper.json`` (who owns it), ``result`` (one line of JSON, then the compressed captures one after the
-other) and ``program.pyz`` (where a systemd unit has to find the host program).
+other), ``program.pyz`` (where a systemd unit has to find the host program) and ``reserve`` (space for saying that
+there is none).
 Times named ``*_at`` are seconds of CLOCK_MONOTONIC: a set clock changes nothing.
 """
 
@@ -25,7 +26,9 @@ REQUEST = "request.json"
 KEEPER = "keeper.json"
 RESULT = "result"
 PROGRAM = "program.pyz"
+RESERVE = "reserve"
 
+_RESERVE_BYTES = 16 * 1024
 #: py-spy needs to have written its output this long after SIGINT, else it is killed (seconds).
 GRACE = 5.0
 #: The restore deadline: this long after the window nothing of ours runs (seconds).
@@ -59,6 +62,7 @@ class Request(NamedTuple):
 
     def write(self, folder: Folder) -> None:
         folder.write_json(REQUEST, self._asdict())
+        folder.write(RESERVE, b"\0" * _RESERVE_BYTES)
 
     def choices(self) -> Options:
         return Options.from_wire(self.options)

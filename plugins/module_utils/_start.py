@@ -40,8 +40,8 @@ class Order(NamedTuple):
     @classmethod
     def from_wire(cls, data: Dict[str, object]) -> Order:
         keep = data.get("keep", 900)
-        if isinstance(keep, bool) or not isinstance(keep, int) or not 60 <= keep <= 86400:
-            raise HostError("keep is not a whole number from 60 to 86400 (s)", "got %r" % (keep,), "choose another value")
+        if isinstance(keep, bool) or not isinstance(keep, int) or not 10 <= keep <= 86400:
+            raise HostError("keep is not a whole number from 10 to 86400 (s)", "got %r" % (keep,), "choose another value")
         return cls(
             selectors=Selectors.from_wire(_object(data, "selectors")),
             options=Options.from_wire(_object(data, "options")),
@@ -109,7 +109,10 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
         try:
             request.write(folder)
             keeper = launch(folder, request, program)
-        except (OSError, HostError):
+        except OSError as error:
+            folder.remove()
+            raise HostError("The recording cannot be started", str(error), "free space below the state directory") from None
+        except HostError:
             folder.remove()
             raise
     answer = _answer(selection, order, brought)

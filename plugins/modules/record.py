@@ -36,7 +36,7 @@ options:
     default: true
   keep:
     description:
-      - Captures that nobody collected are deleted by the host itself this many seconds after the window (60 to 86400).
+      - Captures that nobody collected are deleted by the host itself this many seconds after the window (10 to 86400).
     type: int
     default: 900
   reason:
