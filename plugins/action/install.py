@@ -24,7 +24,7 @@ class ActionModule(HostAction):
     def perform(self, options: dict[str, Any]) -> JsonObject:
         check: JsonObject = {"check": self.check_mode}
         if options["state"] == "absent":
-            answer = self.ask_with_binary("remove", check, options)
+            answer = self.ask("remove", {**check, "binary": {"directory": options["install_dir"] or ""}})
             removed = Fields(answer, "answer to remove").texts("removed")
             return {"changed": bool(removed), "removed": list(removed)}
         fields = Fields(self.ask_with_binary("install", check, options), "answer to install")

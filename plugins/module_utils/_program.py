@@ -91,16 +91,16 @@ def _list(_data: Answer, _payload: Payload) -> Answer:
 
 
 def _install(data: Answer, payload: Payload) -> Answer:
-    from ._binary import machine
+    from ._binary import check_place, find, machine
     from ._start import bring, wanted
 
-    binary = wanted(data)
+    binary, size = wanted(data), int(str(data.get("size", 0)))
     if data.get("check") is True:
-        from ._binary import find
-
         found, brought = find(binary), False
+        if found is None:
+            check_place(binary, size)
     else:
-        found, brought = bring(binary, int(str(data.get("size", 0))), payload())
+        found, brought = bring(binary, size, payload())
     if found is None:
         return {"need_binary": {"architecture": machine()}}
     os.close(found.fd)

@@ -22,7 +22,7 @@ from ansible.plugins.action import ActionBase
 from ._bundle import command, envelope, needs_terminal, parse_answer
 from ._errors import FleetError
 from ._fetch import compressed
-from ._releases import known
+from ._releases import NEWEST, known
 from ._run import Run, open_run, process_key, safe_name
 from ._wire import ErrorText, HostRecord, JsonObject
 
@@ -162,7 +162,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
 
     def ask_with_binary(self, operation: str, arguments: JsonObject, options: dict[str, Any]) -> JsonObject:
         """As :meth:`ask`, for operations that need py-spy on the host: it is brought only where its checksum differs."""
-        release = known(options["version"])
+        release = known(NEWEST if options["executable"] else options["version"])
         arguments = {
             **arguments,
             "binary": {

@@ -47,7 +47,7 @@ def safe_name(text: str) -> str:
     if text and clean == text:
         return clean
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{clean.strip('_') or 'unnamed'}-{digest}"
+    return f"{clean.strip('_.-') or 'unnamed'}-{digest}"
 
 
 def stem(process: Process) -> str:

@@ -223,7 +223,7 @@ def lost(record: HostRecord) -> list[str]:
 def failures(record: HostRecord) -> list[str]:
     """One line for each chosen target of a collected host that could not be profiled."""
     failed = [capture for capture in record.captures if capture.outcome == "failed"]
-    return [capture_text(capture) for capture in failed] + [f"{name}: {NO_CAPTURE}" for name in lost(record)]
+    return [capture_text(capture) for capture in failed] + [NO_CAPTURE] * len(lost(record))
 
 
 NO_CAPTURE = one_line("no capture of this target came back", "", "run the playbook again")

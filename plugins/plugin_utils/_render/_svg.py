@@ -43,7 +43,7 @@ class _Rectangle:
     width: str
     fill: str
     label: str
-    title: str
+    title: list[str]
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,11 @@ def _rectangle(box: Box, top: int, seconds: float) -> _Rectangle:
     width = box.width * scale
     node = box.node
     place = f"{node.file}:{node.line}" if node.line else node.file
-    title = "\n".join(
-        filter(
-            None,
-            (
-                node.name,
-                place and f"{place} (hottest line)" if len(node.lines) > 1 else place,
-                f"total {amount(node.total, seconds)}",
-                f"own   {amount(node.own, seconds)}",
-            ),
-        )
-    )
+    title = [node.name, f"{place} (hottest line)" if len(node.lines) > 1 else place]
+    title += [f"total {amount(node.total, seconds)}", f"own   {amount(node.own, seconds)}"]
     label = cut(node.name, int((width - 5) / _CHARACTER))
     fill = colour(package_of(node.file), box.shade)
-    return _Rectangle(f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", fill, label, title)
+    return _Rectangle(f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", fill, label, list(filter(None, title)))
 
 
 def amount(part: float, whole: float) -> str:
