@@ -1,0 +1,345 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tests of the report, made of real captures in a real folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
+    Context,
+    build,
+    may_print,
+    render_target,
+    verdict,
+)
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
+    Capture,
+    ErrorText,
+    HostRecord,
+    Measure,
+    Process,
+    Selection,
+)
+
+CAPTURES = Path(__file__).parent / "captures"
+BEGAN = 1795340282.0  # 2026-11-22 09:38:02 UTC
+HOSTILE = "</td><script>alert(1)</script>`|[x](javascript:y)\x1b[31m\nq"
+TIMEOUT = ErrorText("The host cannot be reached", "Connection timed out", "see that ssh to it works")
+REFUSED = {"reason": "py-spy may not attach", "detail": "Permission denied", "remedy": "become root"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return open_run(str(tmp_path), "profile", "web", "key")
+
+
+def process(pid: int = 4711, name: str = "gunicorn: worker [shop]") -> Process:
+    return Process(pid, pid, "www-data", name, "worker", "3.11", 97.5, "hot: 97.5 % CPU")
+
+
+def capture(outcome: str = "profiled", pid: int = 4711, kind: str = "cpu", name: str = "shop") -> Capture:
+    samples = 136 if outcome == "profiled" else 0
+    row = Capture(
+        process(pid, name), Measure(kind, 50, False, False), outcome, samples, 0, BEGAN, BEGAN + 30, 30.0, 100
+    )
+    if outcome == "failed":
+        return replace(row, **REFUSED)
+    return replace(row, file=f"{stem(row.process)}.speedscope.json") if outcome == "profiled" else row
+
+
+def add(run: Run, host: str, *captures: Capture, source: str = "plain", **fields: object) -> HostRecord:
+    """A collected host with these captures, each the same real file."""
+    targets = tuple(row.process for row in captures)
+    record = HostRecord(host, "collected", (), "ab12", BEGAN, BEGAN + 30, Selection(targets), captures)
+    record = replace(record, **fields)  # type: ignore[arg-type]
+    for row in captures:
+        if row.file:
+            run.write_capture(host, row.file, (CAPTURES / f"{source}.speedscope.json").read_bytes())
+    run.write_host(record)
+    return record
+
+
+def text(run: Run, name: str) -> str:
+    return Path(run.path, name).read_text()
+
+
+def test_a_run_in_a_dozen_lines(run: Run) -> None:
+    for number in range(1, 4):
+        add(run, f"web-{number:02}", capture(pid=1), capture(pid=2))
+    summary = build(run, Context(title="Checkout is slow", reason="INC-4711", hosts=("web-01", "web-02", "web-03")))
+    lines = summary.lines(80)
+    assert lines == [
+        "",
+        "Checkout is slow (INC-4711)",
+        "",
+        "Hosts     3 of 3 profiled",
+        "Targets   6 profiled",
+        "Window    30.0 s on each host, 2026-11-22 09:38:02 to 09:38:32 UTC",
+        "Samples   816 of 6 targets; CPU time (not idle), 50 Hz, nonblocking",
+        "Hottest    69.9 %  hot_loop                shop/busy.py:12",
+        "           13.2 %  JSONEncoder.iterencode  json/encoder.py:258",
+        "           10.3 %  JSONDecoder.raw_decode  json/decoder.py:353",
+        "            3.7 %  fib                     shop/busy.py:7",
+        lines[11],
+        f"Report    {run.path}/index.html",
+    ]
+    assert text(run, "summary.md").startswith("# Checkout is slow (INC-4711)\n\n- **Hosts**: 3 of 3 profiled\n")
+
+
+def test_failures_are_grouped_by_reason(run: Run) -> None:
+    add(run, "web-01", capture(), capture("failed", 2), capture("empty", 3))
+    for number in range(2, 8):
+        run.write_host(HostRecord(f"web-{number:02}", "unreachable", error=TIMEOUT))
+    run.write_host(HostRecord("web-08", "failed", error=ErrorText("No Python", "", "install one")))
+    run.write_host(HostRecord("web-09", "nothing", selection=Selection(notes=("pattern 'x' matched 0 of 9",))))
+    run.write_host(HostRecord("web-10", "opted_out"))
+    run.write_host(HostRecord("web-11", "recording"))
+    summary = build(run, Context(hosts=tuple(f"web-{number:02}" for number in range(1, 13))))
+    body = " ".join(" ".join(summary.lines(80)).split())
+    assert (
+        "1 of 12 profiled, 1 no target, 1 opted out, 1 failed, 6 unreachable, 1 not collected yet, 1 no record" in body
+    )
+    assert "web-02, web-03, web-04 (+3 more): The host cannot be reached: Connection timed out. Remedy: see" in body
+    assert "1 profiled, 1 idle (no samples), 1 failed" in body
+    assert "web-01: py-spy may not attach: Permission denied. Remedy: become root." in body
+    assert "1 more reason" in body
+    assert sum(summary.hosts.values()) == 12
+    assert all(len(line) <= 80 for line in summary.lines(80)[:-1])
+
+
+def test_chosen_targets_without_a_capture_are_failures(run: Run) -> None:
+    record = add(run, "web-01", capture(), selection=Selection((process(4711), process(4712))))
+    summary = build(run, Context())
+    assert summary.targets["failed"] == 1
+    assert "web-01: no capture of this target came back" in "\n".join(summary.lines())
+    assert "shop] (pid 4712)" in text(run, "index.html")
+    assert verdict(record, "any") is not None and verdict(record, "all") is None
+
+
+def test_nothing_found_says_which_selector_matched_what(run: Run) -> None:
+    note = "pattern 'gunicron' matched 0 of {} processes (14 are Python)"
+    for number in (1, 2):
+        run.write_host(HostRecord(f"web-{number}", "nothing", selection=Selection(notes=(note.format(number),))))
+    body = " ".join(" ".join(build(run, Context()).lines()).split())
+    assert "0 of 2 profiled, 2 no target" in body
+    assert "web-1, web-2: e.g. pattern 'gunicron' matched 0 of 1 processes (14 are Python)" in body
+    assert "Profile none: nothing was sampled" in body
+    assert not Path(run.path, "fleet.svg").exists()
+
+
+def test_different_measures_are_never_added_up(run: Run) -> None:
+    add(run, "web-01", capture(pid=1), capture(pid=2))
+    add(run, "web-02", capture(pid=3, kind="gil"))
+    summary = build(run, Context())
+    assert [(row.kind, row.samples, row.targets, row.hosts, row.svg) for row in summary.pictures] == [
+        ("cpu", 272, 2, 1, "fleet.svg"),
+        ("gil", 136, 1, 1, "fleet-gil.svg"),
+    ]
+    assert "Different measures are not added up" in " ".join(summary.lines())
+    assert sum(count for _names, count in read(text(run, "fleet.folded"))) == 272
+    assert sum(count for _names, count in read(text(run, "fleet-gil.folded"))) == 136
+    add(run, "web-02", capture("empty"))
+    build(run, Context())
+    assert not Path(run.path, "fleet-gil.svg").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"not json"])
+def test_a_broken_capture_is_a_warning_that_names_it(run: Run, data: bytes) -> None:
+    add(run, "web-01", capture(pid=1), capture(pid=2))
+    run.write_capture("web-01", capture(pid=2).file, data)
+    summary = build(run, Context())
+    assert summary.pictures[0].samples == 136
+    assert len(summary.warnings) == 1
+    assert "web-01 2-shop.speedscope.json is not in the graphs" in summary.warnings[0]
+    assert "2-shop.speedscope.json" in text(run, "index.html")
+
+
+def test_a_missing_capture_and_a_broken_record_are_warnings(run: Run) -> None:
+    add(run, "web-01", replace(capture(), file="gone.speedscope.json"))
+    Path(run.path, "hosts/web-01/gone.speedscope.json").unlink()
+    run.write_host(HostRecord("web-02", "nothing"))
+    Path(run.path, "hosts/web-02/recording.json").write_text("{")
+    warnings = build(run, Context()).warnings
+    assert len(warnings) == 2
+    assert "web-02" in warnings[0] and "gone.speedscope.json" in warnings[1]
+
+
+def test_the_second_call_writes_nothing_and_knows_the_same(run: Run) -> None:
+    add(run, "web-01", capture())
+    first = build(run, Context(hosts=("web-01",)))
+    before = Path(run.path, "index.html").stat().st_ino
+    second = build(run, Context(hosts=("web-01",)))
+    assert (first.rendered, second.rendered) == (True, False)
+    assert second == replace(first, rendered=False)
+    assert Path(run.path, "index.html").stat().st_ino == before
+    add(run, "web-02", capture())
+    third = build(run, Context(hosts=("web-01",)))
+    assert third.rendered and third.hosts == {"profiled": 2}
+    assert build(run, Context(hosts=("web-01",), title="other")).rendered
+
+
+@pytest.mark.parametrize("state", ["", "{}", "[]", '{"digest": 1, "summary": 2}'])
+def test_a_state_of_another_version_is_ignored(run: Run, state: str) -> None:
+    add(run, "web-01", capture())
+    build(run, Context())
+    run.write_state("report.json", state.encode())
+    assert build(run, Context()).rendered
+
+
+def test_exactly_one_prints_when_all_are_settled(run: Run) -> None:
+    for host in "abc":
+        run.write_host(HostRecord(host, "nothing"))
+    assert [may_print(run, host, "abc") for host in "abc"] == [True, False, False]
+
+
+def test_nobody_prints_before_the_last_is_settled(run: Run) -> None:
+    run.write_host(HostRecord("a", "nothing"))
+    run.write_host(HostRecord("b", "recording"))
+    assert not may_print(run, "a", "ab")
+    run.write_host(HostRecord("b", "nothing"))
+    assert may_print(run, "b", "ab")
+
+
+def test_where_one_never_settles_the_last_to_ask_prints(run: Run) -> None:
+    run.write_host(HostRecord("a", "recording"))
+    assert [may_print(run, host, "abc") for host in "abc"] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("record", "fails"),
+    [
+        (None, "any all none"),
+        (HostRecord("a", "unreachable", error=TIMEOUT), "any all none"),
+        (HostRecord("a", "failed"), "any all none"),
+        (HostRecord("a", "recording"), "any all none"),
+        (HostRecord("a", "nothing"), ""),
+        (HostRecord("a", "opted_out"), ""),
+        (HostRecord("a", "collected", captures=(capture(), capture("empty"))), ""),
+        (HostRecord("a", "collected", captures=(capture(), capture("failed"))), "any"),
+        (HostRecord("a", "collected", captures=(capture("empty"), capture("failed"))), "any"),
+        (HostRecord("a", "collected", captures=(capture("failed"), capture("failed", 2))), "any all"),
+    ],
+)
+def test_the_verdict_of_a_host(record: HostRecord | None, fails: str) -> None:
+    for fail_on in ("any", "all", "none"):
+        found = verdict(record, fail_on)
+        assert (found is not None) == (fail_on in fails.split()), fail_on
+        assert found is None or (found.reason and "\n" not in found.reason)
+
+
+def test_the_manifest_says_who_why_what_and_when(run: Run) -> None:
+    add(run, "web-01", capture(), facts=(("py-spy", "0.4.3"),), evidence=("nothing of ours runs",))
+    build(
+        run, Context(title="t", reason="INC-1", user="me", parameters={"rate": 100}, versions={"ansible-core": "2.19"})
+    )
+    manifest = json.loads(text(run, "manifest.json"))
+    assert (manifest["user"], manifest["reason"], manifest["run"]) == ("me", "INC-1", run.name)
+    assert manifest["versions"] == {"ansible-core": "2.19", "py-spy": "0.4.3"}
+    assert manifest["parameters"] == {"rate": 100}
+    host = manifest["hosts"]["web-01"]
+    assert (host["status"], host["began"], host["ended"]) == ("collected", BEGAN, BEGAN + 30)
+    assert host["captures"][0]["measure"]["kind"] == "cpu"
+    assert host["evidence"] == ["nothing of ours runs"]
+
+
+class Page(HTMLParser):
+    """Collects what a browser would act on."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _value in attrs}
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+
+
+def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
+    record = add(run, "web-01", capture(name=HOSTILE))
+    render_target(run, record, record.captures[0])
+    build(run, Context(hosts=("web-01", "web-02")))
+    content = text(run, "index.html")
+    page = Page(content)
+    assert "default-src 'none'" in content
+    assert not page.tags & {"script", "img", "iframe", "link", "object"}
+    assert len(page.links) == 6
+    assert all(Path(run.path, link).is_file() for link in page.links)
+    assert "web-02" in content
+
+
+def test_hostile_texts_stay_text_everywhere(run: Run) -> None:
+    hostile = replace(capture("failed", name=HOSTILE), reason=HOSTILE, detail=HOSTILE, remedy=HOSTILE, notes=(HOSTILE,))
+    skipped = Selection((hostile.process,), (process(name=HOSTILE),), (HOSTILE,))
+    record = add(run, "web-01", hostile, capture(), selection=skipped, warnings=(HOSTILE,), evidence=(HOSTILE,))
+    run.write_host(HostRecord(HOSTILE, "failed", error=ErrorText(HOSTILE, HOSTILE, HOSTILE)))
+    render_target(run, record, replace(record.captures[1], notes=(HOSTILE,)))
+    summary = build(run, Context(title=HOSTILE, reason=HOSTILE))
+    page = Page(text(run, "index.html"))
+    assert "script" not in page.tags
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert all(line.isprintable() for line in summary.lines())
+    markdown = text(run, "summary.md")
+    assert "\x1b" not in markdown
+    assert not re.search(r"(?<!\\)<script|(?<!\\)\[x\]", markdown)
+
+
+def test_a_target_s_graph_lies_beside_its_capture(run: Run) -> None:
+    record = add(run, "web-01", replace(capture(), notes=("target ended in the window",)))
+    assert render_target(run, record, record.captures[0]) == "4711-shop.svg"
+    svg = text(run, "hosts/web-01/4711-shop.svg")
+    assert "shop (pid 4711) on web-01" in svg
+    assert (
+        "CPU time (not idle), 50 Hz, nonblocking · 136 samples in 30.0 s · 2026-11-22 09:38:02 to 09:38:32 UTC" in svg
+    )
+    assert "target ended in the window" in svg
+
+
+def test_the_graph_of_a_target_with_subprocesses_shows_them(run: Run) -> None:
+    record = add(run, "web-01", capture(), source="sub")
+    render_target(run, record, record.captures[0])
+    svg = text(run, "hosts/web-01/4711-shop.svg")
+    assert "process 6930" in svg and "process 6936" in svg and "hunter2" not in svg
+
+
+def test_the_plan_of_check_mode() -> None:
+    def row(pid: int, reason: str) -> dict[str, object]:
+        return {**process(pid).__dict__, "reason": reason}
+
+    planned = {
+        "web-01": {
+            "targets": [row(1, "hot: 97.5 % CPU")],
+            "skipped_processes": [row(2, "idle: 0.1 % CPU"), row(3, "idle: 0.0 % CPU")],
+            "notes": [],
+        },
+        "web-02": {"targets": [], "notes": ["pattern 'x' matched 0 of 9 processes"]},
+        "web-03": {"unreachable": True, "msg": "Connection timed out\x1b"},
+        "web-04": {},
+        "web-05": {"targets": [{"pid": "x"}]},
+    }
+    lines = plan_lines(planned, ["web-01", "web-02", "web-03", "web-04", "web-05"])
+    assert lines[3:6] == [
+        "web-01",
+        "  profile   gunicorn: worker [shop] (pid 1, www-data): hot: 97.5 % CPU",
+        "  skip      2 (pid 2, pid 3): e.g. idle: 0.1 % CPU",
+    ]
+    body = "\n".join(lines)
+    assert "web-02: pattern 'x' matched 0 of 9 processes" in body
+    assert "web-03: Connection timed out?" in body
+    assert "web-04: no plan was made" in body
+    assert "web-05: A host sent a process with a bad field" in body
+    assert lines[-1] == "1 target would be profiled on 1 of 5 hosts"

@@ -1,0 +1,118 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tests of what is taken over from hosts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
+    MAX_ROWS,
+    MAX_TEXT,
+    Capture,
+    ErrorText,
+    HostRecord,
+    Measure,
+    Process,
+    Selection,
+    WireError,
+    printable,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+PROCESS = Process(4711, 99, "www-data", "gunicorn: worker [shop]", "worker", "3.11", 97.5, "hot: 97 % CPU")
+CAPTURE = Capture(
+    PROCESS, Measure("cpu", 100, False, False), "profiled", 2991, 1, 1e9, 1e9 + 30, 30.0, 512, ("note",), file="a.json"
+)
+RECORD = HostRecord(
+    host="web-01",
+    status="collected",
+    groups=("web",),
+    recording="ab12",
+    began=1e9,
+    ended=1e9 + 30,
+    selection=Selection((PROCESS,), (PROCESS,), ("no selector",)),
+    captures=(CAPTURE,),
+    evidence=("ptrace_scope is 1, as before",),
+    warnings=("clock is off",),
+    facts=(("kernel", "6.1"),),
+    binary_changed=True,
+    error=ErrorText("a", "b", "c"),
+)
+
+
+@pytest.mark.parametrize("record", [RECORD, HostRecord("web-02", "nothing")])
+def test_a_record_survives_the_way_through_json(record: HostRecord) -> None:
+    assert HostRecord.from_wire(json.loads(json.dumps(record.to_json()))) == record
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("host", None),
+        ("status", "fine"),
+        ("groups", "web"),
+        ("groups", [1]),
+        ("began", "now"),
+        ("began", -1),
+        ("began", float("nan")),
+        ("began", float("inf")),
+        ("binary_changed", 1),
+        ("facts", []),
+        ("facts", {str(number): "" for number in range(MAX_ROWS + 1)}),
+        ("warnings", [""] * (MAX_ROWS + 1)),
+        ("error", "broken"),
+        ("error.reason", None),
+        ("selection", None),
+        ("selection.targets", {}),
+        ("selection.targets.0.pid", -1),
+        ("selection.targets.0.pid", True),
+        ("selection.targets.0.pid", 2**63),
+        ("selection.targets.0.cpu", "97"),
+        ("captures.0.outcome", "fine"),
+        ("captures.0.measure.kind", "luck"),
+        ("captures.0.samples", 1.5),
+    ],
+)
+def test_one_wrong_field_is_refused(path: str, value: object) -> None:
+    content: Any = json.loads(json.dumps(RECORD.to_json()))
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    inner = content
+    for part in parents:
+        inner = inner[part]
+    inner[last] = value
+    with pytest.raises(WireError):
+        HostRecord.from_wire(content)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(sorted(RECORD.to_json())), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.sampled_from(["", *RECORD.to_json()]))
+def test_arbitrary_json_raises_nothing_else(value: Any, name: str) -> None:
+    try:
+        HostRecord.from_wire({**RECORD.to_json(), name: value} if name else value)
+    except WireError as error:
+        assert str(error).isprintable()
+
+
+def test_text_is_cut_and_made_printable() -> None:
+    data = {**RECORD.to_json(), "warnings": ["\x1b[2J\n" + "x" * 5000], "facts": {"a\x07": "b\r"}}
+    record = HostRecord.from_wire(data)
+    assert record.warnings == (("?[2J?" + "x" * 5000)[:MAX_TEXT],)
+    assert record.facts == (("a?", "b?"),)
+
+
+@given(st.text())
+def test_printable_text_is_printable_and_as_long(text: str) -> None:
+    assert printable(text).isprintable()
+    assert len(printable(text)) == len(text)
