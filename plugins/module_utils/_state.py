@@ -64,7 +64,7 @@ def base_path() -> str:
         home = pwd.getpwuid(uid).pw_dir
     except KeyError:
         raise HostError("This user has no entry in the user database", "uid %d" % uid, "use another user") from None
-    return home + "/.cache/" + NAME
+    return home + "/." + NAME
 
 
 @contextmanager
