@@ -23,7 +23,7 @@ profile: runtime  ## Profile a small web service on this machine, as a demonstra
 	@.venv/bin/python tests/demo/profile.py
 
 test: setup  ## Run every test and check (as root: the integration tests too)
-	@.venv/bin/python tests/run.py
+	@.venv/bin/python -m tests.run
 
 bench: setup  ## Measure profile.yml beside a plain ssh loop and a plain playbook
 	@test -d bench || { echo "make: there is no bench/ yet" >&2; exit 1; }

@@ -1,0 +1,78 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Check: ``ansible-test sanity`` finds nothing, without ignore files, with the ansible-core of a given environment.
+
+Usage: python -m tests.checks.sanity ENVIRONMENT (a folder made by requirements/venv.sh).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .copy_of_tree import CHECKOUT, refresh
+
+HOME = CHECKOUT / ".cache" / "ansible-test"
+
+#: What ansible-test would fetch from its project's own server: a script that installs pip into an
+#: environment. The wheel that every Python carries for ensurepip does the same without that server.
+GET_PIP = """\
+import ensurepip, glob, os, sys
+bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+sys.path[:0] = [wheel for folder in (bundled, "/usr/share/python-wheels") for wheel in glob.glob(folder + "/pip-*.whl")]
+from pip._internal.cli.main import main
+sys.exit(main(["install"] + [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]))
+"""
+
+WANTED_PIP = """\
+from types import SimpleNamespace
+from ansible_test._internal.python_requirements import get_venv_packages
+print(get_venv_packages(SimpleNamespace(version="3.11"))["pip"])
+"""
+
+
+def main(environment: Path) -> int:
+    copy = refresh(f"sanity-{environment.name.lstrip('.')}")
+    _place_get_pip(environment)
+    done = subprocess.run(
+        (environment / "bin" / "ansible-test", "sanity", "--venv", "--color", "no", "--truncate", "0"),
+        cwd=copy,
+        env=_surroundings(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    sys.stdout.write(done.stdout)
+    return done.returncode
+
+
+def _place_get_pip(environment: Path) -> None:
+    version = subprocess.run(
+        (environment / "bin" / "python", "-c", WANTED_PIP), check=True, capture_output=True, text=True
+    ).stdout.strip()
+    script = HOME / ".ansible" / "test" / "cache" / f"get_pip_{version.replace('.', '_')}.py"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(GET_PIP)
+
+
+def _surroundings(environment: Path) -> dict[str, str]:
+    """A home of its own, the user's pip settings, and real interpreters instead of pyenv's shims on PATH."""
+    home = Path.home()
+    path = [folder for folder in os.environ["PATH"].split(":") if "shims" not in folder]
+    path += [str(folder) for folder in sorted(home.glob(".pyenv/versions/3.*/bin"))]
+    return {
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        **os.environ,
+        "HOME": str(HOME),
+        "PATH": ":".join((str(environment / "bin"), *path)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).absolute()))

@@ -1,0 +1,56 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests need of the machine beside Python: Debian packages, installed when we are root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+#: Program → the Debian package that brings it.
+PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "ip": "iproute2",
+    "ps": "procps",
+    "shellcheck": "shellcheck",
+    "ssh": "openssh-client",
+    "sudo": "sudo",
+    "systemd-nspawn": "systemd-container",
+    "unshare": "util-linux",
+}
+
+
+def prepare() -> None:
+    """Install what is missing, when root on a Debian; else leave it to those who ask for it to say so."""
+    missing = _missing()
+    if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    print(f"installing {', '.join(missing)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (("update",), ("install", "-y", "--no-install-recommends", *missing)):
+        done = subprocess.run(
+            ("apt-get", "-qq", *command),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            print(f"apt-get {command[0]} failed:\n{done.stdout[-2000:]}", flush=True)
+            return
+
+
+def lacking_for_integration() -> str:
+    """Why the integration tests cannot run here, in one line; "" when they can."""
+    if os.geteuid() != 0:
+        return "they lay hosts in namespaces: run make test as root"
+    return f"install {', '.join(_missing())}" if _missing() else ""
+
+
+def _missing() -> list[str]:
+    return sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
