@@ -189,7 +189,7 @@ def _unfit(process: _Python, selectors: Selectors) -> str:
     if interpreter is not None and interpreter.unsupported:
         return interpreter.unsupported
     if role.role == HELPER:
-        return "%s: never worth a profile" % role.label
+        return "%s: never worth a profile" % role.name
     if role.role == MASTER and not _works_itself(process):
         instead = "; its workers are meant instead" if process.pid in selectors.pids else ""
         return _master_of(role) + instead
@@ -210,7 +210,7 @@ def _pool(fit: List[_Python], selectors: Selectors) -> List[_Python]:
 def _taken_reason(process: _Python, selectors: Selectors) -> str:
     role = process.role
     what = {WORKER: "%s worker" % role.label, SINGLE: "single process"}.get(role.role)
-    reason = "%s, %.1f %% CPU" % (what or _master_of(role) + " that works itself", process.cpu)
+    reason = "%s, %s" % (what or _master_of(role) + " that works itself", _usage(process))
     if role.master in selectors.pids and process.pid not in selectors.pids:
         reason += "; its master %d was named" % role.master
     if process.guess:
@@ -220,10 +220,14 @@ def _taken_reason(process: _Python, selectors: Selectors) -> str:
 
 def _left_reason(process: _Python, pool: int, selectors: Selectors) -> str:
     """``pool`` is how many there were to take from."""
-    usage = "%.1f %% CPU" % process.cpu if process.cpu > 0 else "idle: 0.0 % CPU"
+    usage = "idle: " + _usage(process) if process.row.cpu == 0 else _usage(process)
     if pool >= selectors.max_targets:
         return "%s, not among the %d hottest" % (usage, selectors.max_targets)
     return "%s, and without a selector only busy processes are taken" % usage
+
+
+def _usage(process: _Python) -> str:
+    return "CPU not measured" if process.row.cpu is None else "%.1f %% CPU" % process.cpu
 
 
 def _master_of(role: Role) -> str:
@@ -232,7 +236,7 @@ def _master_of(role: Role) -> str:
 
 def _notes(found: List[_Python], taken: List[_Python], skipped: int) -> List[str]:
     notes = []
-    if taken and not any(process.cpu for process in taken):
+    if taken and all(process.row.cpu == 0 for process in taken):
         notes.append("nothing chosen used any CPU in the half second before; in order of CPU used over their life")
     guesses = [process for process in found if process.guess and not process.row.zombie()]
     if guesses:

@@ -49,7 +49,7 @@ Table = Dict[int, Row]
 
 
 def survey(pause: float) -> Table:
-    """Every process of this host that lived through both looks; ``pause`` is in seconds."""
+    """Every process of this host that lived through both looks; ``pause`` is in seconds (0: CPU is not measured)."""
     looked: Dict[int, float] = {}
     table: Table = {}
     for pid in list_pids():
@@ -57,14 +57,14 @@ def survey(pause: float) -> Table:
             table[pid] = _first_look(pid, looked)
         except Gone:
             continue
-    if looked:
+    if looked and pause > 0:
         time.sleep(pause)
     for pid, when in looked.items():
         again = _second_look(table[pid], when)
         if again is None:
             del table[pid]
         else:
-            table[pid] = again
+            table[pid] = again if pause > 0 else again._replace(cpu=None)
     _mark_own(table)
     return _with_roles(table)
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from subprocess import PIPE
 
 import pytest
@@ -137,3 +139,17 @@ def test_real_processes(tmp_path):
         with ProcessDir(child.pid) as process:
             assert identify(process, "cat", process.argv()) is None
         child.kill()
+
+
+def test_a_python_by_another_name_is_known_by_what_it_maps(tmp_path):
+    server = tmp_path / "server"
+    shutil.copy(os.path.realpath(sys.executable), server)
+    code = "import ctypes; print(flush=True); input()"
+    env = {"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+    with subprocess.Popen([server, "-c", code], stdin=PIPE, stdout=PIPE, env=env) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"\n"
+        with ProcessDir(child.pid) as process:
+            verdict = identify(process, "server", process.argv())
+        child.kill()
+    assert verdict is not None and verdict.embedded
+    assert verdict.version == "{}.{}".format(*sys.version_info)

@@ -136,7 +136,8 @@ def test_what_only_seems_a_master_is_taken_when_it_works():
         "batch.py master of 1 worker that works itself, 80.0 % CPU"
     )
     assert pids(choose(rows(4.0, batch), Selectors())) == [11]
-    assert pids(choose(table(*shop(), row(9, (PY, "x"))), Selectors(pattern="master"))) == [12, 11, 13, 14]
+    titled = table(row(10, ("gunicorn: master [shop]",), cpu=80.0), row(11, ("gunicorn: worker [shop]",), 10, cpu=1.0))
+    assert pids(choose(titled, Selectors())) == [11]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,7 @@ def test_what_only_seems_a_master_is_taken_when_it_works():
         (row(20, (PY, "a.py"), cpu=9.0, exe="/x/python3.13t"), "free-threaded Python: py-spy cannot read it"),
         (row(20, (), state="Z", exe="/usr/bin/python3"), "zombie: it has ended, its parent has not noticed"),
         (row(20, TRACKER, cpu=9.0), "multiprocessing resource tracker: never worth a profile"),
+        (row(20, ("uWSGI http 1",), cpu=9.0), "uWSGI http 1: never worth a profile"),
     ],
 )
 def test_never_a_target(one, reason):
@@ -212,10 +214,11 @@ def test_a_guess_is_called_one():
 def test_the_list_of_skipped_is_bounded_and_keeps_what_came_near():
     rows = [row(100 + n, (PY, "other.py")) for n in range(MAX_SKIPPED + 20)]
     rows += [row(5000 + n, (PY, "/srv/app.py"), cpu=1.0 + n) for n in range(10)]
+    rows += [row(6000, (PY, "/srv/app.py"), exe="/usr/bin/pypy3")]
     selection = choose(table(*rows), Selectors(pattern="app"))
     assert len(selection.targets) == 8 and len(selection.skipped) == MAX_SKIPPED
-    assert [process.pid for process in selection.skipped[:2]] == [5001, 5000]
-    assert selection.notes[-1] == "22 more skipped processes are not listed"
+    assert [process.pid for process in selection.skipped[:4]] == [5001, 5000, 6000, 100]
+    assert selection.notes[-1] == "23 more skipped processes are not listed"
 
 
 def test_the_fields_on_the_wire():

@@ -146,6 +146,7 @@ def test_no_secret_leaves_the_host(start, tmp_path):
     selection = look(below(tmp_path), 0.0)
     assert [process.pid for process in selection.targets] == [child.pid]
     assert selection.targets[0].name == "worker.py"
+    assert selection.targets[0].reason == "single process, CPU not measured" and selection.targets[0].cpu is None
     assert "s3cret" not in json.dumps([process.to_wire() for process in selection.targets + selection.skipped])
     assert [process.pid for process in look(Selectors(pattern="--token=s3cret"), 0.0).targets] == [child.pid]
 
@@ -218,6 +219,26 @@ def test_an_ordinary_user_may_look(start, tmp_path):
         ((pid, reason),) = json.loads(answer.read())
     os.waitpid(other, 0)
     assert pid == child.pid and "taken for Python by its name" in reason
+
+
+def test_whose_a_process_is():
+    """The effective user and group: what attaching is decided by."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to become another user")
+    ready, tell = os.pipe()
+    other = os.fork()
+    if other == 0:
+        os.setresgid(0, 65533, 0)
+        os.setresuid(0, 65534, 0)
+        os.write(tell, b"x")
+        signal.pause()
+    os.read(ready, 1)
+    row = _survey.survey(0.0)[other]
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    os.close(ready)
+    os.close(tell)
+    assert (row.uid, row.gid) == (65534, 65533)
 
 
 def pythons() -> list[str]:

@@ -149,7 +149,7 @@ def roles(*members: tuple[int, int, tuple[str, ...]]) -> dict[int, str]:
             {5: "supervisord single", 10: "batch.py single", 11: "batch.py single"},
             id="supervisord",
         ),
-        pytest.param([(10, 11, BATCH), (11, 10, BATCH)], None, id="a torn look shows a cycle"),
+        pytest.param([(10, 11, BATCH), (11, 10, BATCH), (12, 11, BATCH)], None, id="a torn look shows a cycle"),
         pytest.param([(10, 10, BATCH)], {10: "batch.py single"}, id="its own parent"),
         pytest.param([(10, 1, ()), (11, 10, ())], {10: " single", 11: " single"}, id="no command lines"),
     ],
