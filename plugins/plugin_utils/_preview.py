@@ -43,7 +43,8 @@ def _read(result: object) -> tuple[Selection | None, str]:
     if not isinstance(result, Mapping) or not result:
         return None, "no plan was made"
     if not isinstance(result.get("targets"), list):
-        return None, printable(str(result.get("msg") or "no plan was made, and no reason was given"))
+        message = str(result.get("msg") or "no plan was made, and no reason was given")
+        return None, printable(message.removeprefix("Task failed: "))
     rows = {"targets": result["targets"], "skipped": result.get("skipped_processes"), "notes": result.get("notes")}
     try:
         selection = Selection.from_wire({key: value for key, value in rows.items() if value is not None})

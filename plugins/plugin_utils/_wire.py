@@ -313,4 +313,4 @@ class Fields:
 
 def printable(text: str) -> str:
     """``text`` without what could steer a terminal or break a line: each such character becomes ``?``."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

@@ -125,12 +125,10 @@ def _thread(row: object, frames: int) -> ThreadSamples:
 
 def _indices(sample: object, frames: int) -> tuple[int, ...]:
     indices = _rows(sample, "a sample", MAX_DEPTH)
-    if not indices:
-        return ()
-    numbers = [index for index in indices if type(index) is int]
-    if len(numbers) != len(indices) or min(numbers) < 0 or max(numbers) >= frames:
+    # Three passes in C: this runs for every sample of the fleet.
+    if indices and (set(map(type, indices)) != {int} or min(indices) < 0 or max(indices) >= frames):  # type: ignore[type-var, operator]
         raise _broken(f"a sample names a frame that is not among the {frames}")
-    return tuple(numbers)
+    return tuple(indices)  # type: ignore[arg-type]
 
 
 def _weight(value: object) -> float:

@@ -10,11 +10,11 @@ in the heading. The same profile and heading always give the same bytes.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .._profile import Profile
-from ._colours import colour, package_of
+from ._colours import package_of, palette, shaded
 from ._flame import DEEPEST, NARROWEST, Box, Layout, layout, tree
 from ._templates import template
 from ._text import columns, cut, share, wrap
@@ -58,7 +58,9 @@ def render(profile: Profile, heading: Heading) -> str:
     plan = layout(root)
     room = WIDTH - 2 * _MARGIN
     lines = [line for text in heading.lines for line in wrap(text, int(room / _CHARACTER))]
-    legend = _legend(profile, root.total)
+    weights = _packages(profile)
+    tints = palette(weights)
+    legend = _legend(weights, tints, root.total)
     top = _MARGIN + 24 + _LINE * (len(lines) + bool(legend)) + 8
     foot = _footnotes(plan)
     return template("flame.svg.j2").render(
@@ -71,13 +73,13 @@ def render(profile: Profile, heading: Heading) -> str:
         full_title=heading.title,
         lines=lines,
         legend=legend,
-        rectangles=[_rectangle(box, top, root.total) for box in plan.boxes],
+        rectangles=[_rectangle(box, top, root.total, tints) for box in plan.boxes],
         foot=foot,
         foot_y=top + plan.levels * _ROW + _LINE,
     )
 
 
-def _rectangle(box: Box, top: int, seconds: float) -> _Rectangle:
+def _rectangle(box: Box, top: int, seconds: float, tints: Mapping[str, str]) -> _Rectangle:
     scale = WIDTH - 2 * _MARGIN
     width = box.width * scale
     node = box.node
@@ -85,8 +87,10 @@ def _rectangle(box: Box, top: int, seconds: float) -> _Rectangle:
     title = [node.name, f"{place} (hottest line)" if len(node.lines) > 1 else place]
     title += [f"total {amount(node.total, seconds)}", f"own   {amount(node.own, seconds)}"]
     label = cut(node.name, int((width - 5) / _CHARACTER))
-    fill = colour(package_of(node.file), box.shade)
-    return _Rectangle(f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", fill, label, list(filter(None, title)))
+    fill = shaded(tints[package_of(node.file)], box.shade)
+    return _Rectangle(
+        f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", fill, label, list(filter(None, title))
+    )
 
 
 def amount(part: float, whole: float) -> str:
@@ -94,19 +98,26 @@ def amount(part: float, whole: float) -> str:
     return f"{share(part, whole)} ({part:.2f} s)"
 
 
-def _legend(profile: Profile, seconds: float) -> list[_Swatch]:
-    """The packages with most own time, side by side as far as the width allows."""
-    own: dict[str, float] = defaultdict(float)
+def _packages(profile: Profile) -> dict[str, float]:
+    """All packages with their own time, heaviest first."""
+    own: dict[str, float] = {"": 0.0}
     for stack in profile.stacks:
+        for frame in stack.frames:
+            own.setdefault(package_of(frame.file), 0.0)
         own[package_of(stack.frames[-1].file)] += stack.seconds
+    return dict(sorted(own.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _legend(weights: Mapping[str, float], tints: Mapping[str, str], seconds: float) -> list[_Swatch]:
+    """The packages with most own time, side by side as far as the width allows."""
     swatches: list[_Swatch] = []
     x = float(_MARGIN)
-    for package in sorted(own, key=lambda package: (-own[package], package))[:_LEGEND]:
-        label = f"{cut(package or 'unknown', 24)} {share(own[package], seconds)}"
+    for package in [package for package in weights if weights[package]][:_LEGEND]:
+        label = f"{cut(package or 'unknown', 24)} {share(weights[package], seconds)}"
         width = 18 + (columns(label) + 2) * _CHARACTER
         if x + width > WIDTH - _MARGIN:
             break
-        swatches.append(_Swatch(f"{x:.2f}", colour(package), label))
+        swatches.append(_Swatch(f"{x:.2f}", tints[package], label))
         x += width
     return swatches
 

@@ -13,8 +13,9 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame,
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._colours import (
     _PACKAGES,
     _SPECIAL,
-    colour,
     package_of,
+    palette,
+    shaded,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._flame import layout, tree
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._svg import Heading, render
@@ -101,6 +102,8 @@ def test_boxes_stay_in_their_parents_and_neighbours_differ(rows: list[tuple[list
         ("<frozen importlib._bootstrap>", "standard library"),
         ("/usr/lib/x86_64-linux-gnu/libc.so.6", "native"),
         ("/usr/src/Python-3.11.7/Modules/_json.c", "native"),
+        ("/usr/bin/python3.11", "native"),
+        ("/srv/venv/bin/gunicorn", "gunicorn"),
         ("<string>", "<string>"),
     ],
 )
@@ -114,7 +117,15 @@ def test_black_text_is_readable_on_every_colour() -> None:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
         luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
         assert (luminance + 0.05) / 0.05 >= 7, tint
-    assert len({colour("django", shade) for shade in range(3)}) == 3
+    assert len({shaded(_PACKAGES[0], shade) for shade in range(3)}) == 3
+
+
+def test_the_heaviest_packages_have_tints_of_their_own() -> None:
+    packages = ["django", "standard library", "sqlalchemy", "psycopg2", "native", "gunicorn", "shop", "pricing"]
+    tints = palette(packages)
+    assert len(set(tints.values())) == 8
+    assert palette(packages[:1])["django"] == tints["django"]
+    assert set(palette([*packages, "more"])) == {*packages, "more"}
 
 
 def test_every_frame_has_a_title_with_its_figures() -> None:
