@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Optional, Pattern, Sequence, Tuple
 
-from ._procfs import ProcessDir, without_deleted
+from ._procfs import ProcessDir, parse_maps, without_deleted
 
 
 class Interpreter(NamedTuple):
@@ -38,6 +38,8 @@ _LIBRARY = re.compile(r"libpython(\d\.\d+)([dmut]*)\.so(?:\.|\Z)")
 _PYPY_LIBRARY = re.compile(r"libpypy(\d\.\d+)?-c\.so")
 #: Extension modules: …/lib-dynload/_json.cpython-311-x86_64-linux-gnu.so
 _EXTENSION = re.compile(r"\.cpython-(\d)(\d+)([dmut]*)-[^/]*\.so\Z")
+#: Maps without this need not be taken apart: on a large host most are of programs that have nothing to do with Python.
+_SIGN = re.compile(rb"libpython|libpypy|\.cpython-")
 #: Process titles of managers that are always Python: all that an ordinary user sees of them.
 _TITLE = re.compile(r"gunicorn: |\[celeryd?[: ]|uWSGI (?:master|worker)|rq:worker:")
 
@@ -70,9 +72,9 @@ def identify(process: ProcessDir, comm: str, argv: Sequence[str]) -> Optional[In
     exe = process.exe()
     verdict = judge(exe, comm, argv)
     if exe is not None and undecided(verdict):
-        mapped = process.mapped_files()
-        if mapped is not None:
-            verdict = judge(exe, comm, argv, mapped)
+        maps = process.maps()
+        if maps is not None and _SIGN.search(maps):
+            verdict = judge(exe, comm, argv, parse_maps(maps))
     return verdict
 
 

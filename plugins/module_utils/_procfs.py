@@ -169,10 +169,10 @@ class ProcessDir:
         except OSError:
             return None
 
-    def mapped_files(self) -> Optional[Tuple[str, ...]]:
-        """The files mapped into its memory; None when we may not know."""
+    def maps(self) -> Optional[bytes]:
+        """The map of its memory, for :func:`parse_maps`; None when we may not know."""
         try:
-            return parse_maps(self._read("maps"))
+            return self._read("maps")
         except Gone:
             return None
 

@@ -110,7 +110,7 @@ def _mark_own(table: Table) -> None:
     for pid in _lineage(table):
         table[pid] = table[pid]._replace(own="started this run")
     for pid, row in table.items():
-        if not row.own and own_program(row.argv):
+        if row.interpreter is not None and not row.own:
             table[pid] = row._replace(own=own_program(row.argv))
 
 

@@ -49,10 +49,9 @@ CODE = (
     ("multiprocessing", WORKER, re.compile(r"from (?:multiprocessing|billiard)\.spawn import ")),
 )
 
-#: Programs that belong to this run, to another run, or to Ansible: by the path of executable or script.
+#: Python programs that belong to this run, to another run, or to Ansible: by the path of executable or script.
 OWN_PROGRAMS = (
     ("Ansible itself", re.compile(r"(?:.*/)?(?:ansible(?:-[a-z-]+)?|(?:AnsiballZ_|ansible_connection_)[^/]*\.py)\Z")),
-    ("py-spy itself", re.compile(r"(?:.*/)?py-spy(?:-[\d.]+)?\Z")),
     ("pyspy.fleet itself", re.compile(r"(?:.*/)?(?:pyspy-fleet/[0-9a-f]+/program|pyspy-fleet-host[^/]*)\.pyz\Z")),
 )
 
@@ -149,7 +148,7 @@ def is_title(argv: Sequence[str]) -> bool:
 
 
 def own_program(argv: Sequence[str]) -> str:
-    """Why a process is never a target, whatever the selectors: Ansible's, py-spy's or ours. "" for all others."""
+    """Why a process is never a target, whatever the selectors: Ansible's or ours. "" for all others."""
     command = parse_command(argv)
     for path in filter(None, (argv[0] if argv else "", command.script)):
         for whose, pattern in OWN_PROGRAMS:

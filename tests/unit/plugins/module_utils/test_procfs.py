@@ -129,8 +129,8 @@ def test_a_real_process(sleeper):
         assert status.nspids[0] == sleeper.pid
         assert process.argv()[0] == sys.executable and "-c" in process.argv()
         assert process.exe() == os.path.realpath(sys.executable)
-        mapped = process.mapped_files()
-        assert mapped is not None and os.path.realpath(sys.executable) in mapped
+        maps = process.maps()
+        assert maps is not None and os.path.realpath(sys.executable) in _procfs.parse_maps(maps)
 
 
 def test_once_ended_every_read_says_gone(sleeper):
@@ -144,7 +144,7 @@ def test_once_ended_every_read_says_gone(sleeper):
             with pytest.raises(Gone) as caught:
                 read()
             assert caught.value.pid == sleeper.pid
-        assert process.exe() is None and process.mapped_files() is None
+        assert process.exe() is None and process.maps() is None
         with pytest.raises(Gone):
             process.send_signal(signal.SIGCONT)
 

@@ -238,7 +238,6 @@ def test_a_title_without_end_is_read_in_no_time():
         ([PY, "/usr/bin/ansible", "all"], "Ansible itself"),
         ([PY, "/root/.ansible/tmp/x/AnsiballZ_setup.py"], "Ansible itself"),
         ([PY, "/x/ansible_connection_cli_stub.py", "1"], "Ansible itself"),
-        (["/usr/local/libexec/pyspy-fleet/py-spy-0.4.3", "record"], "py-spy itself"),
         ([PY, "-I", "-S", "/run/pyspy-fleet/0a1b2c/program.pyz", "keep", "0a1b2c"], "pyspy.fleet itself"),
         ([PY, "-I", "-S", "-c", "import sys; …"], "pyspy.fleet itself"),
         ([PY, "-I", "-S", "-"], "pyspy.fleet itself"),
