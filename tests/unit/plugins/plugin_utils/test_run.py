@@ -12,6 +12,7 @@ import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
@@ -113,22 +114,25 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
     assert "pyspy_output_dir" in caught.value.remedy
 
 
-def _open(directory: str, answers: object) -> None:
-    answers.put((process_key(), open_run(directory, "profile", "web", process_key()).path))  # type: ignore[attr-defined]
+def _open(directory: str, rounds: int, start: Any, answers: Any) -> None:
+    for number in range(rounds):
+        start.wait(30)
+        run = open_run(os.path.join(directory, str(number)), "profile", "web", process_key())
+        answers.put((number, process_key(), run.path))
 
 
 def test_all_workers_of_one_process_find_one_folder(tmp_path: Path) -> None:
     context = get_context("fork")
-    answers = context.Queue()
-    workers = [context.Process(target=_open, args=(str(tmp_path), answers)) for _number in range(8)]
+    start, answers = context.Barrier(6), context.Queue()
+    workers = [context.Process(target=_open, args=(str(tmp_path), 10, start, answers)) for _number in range(6)]
     for worker in workers:
         worker.start()
-    found = {answers.get(timeout=30) for _worker in workers}
+    found = {answers.get(timeout=30) for _answer in range(60)}
     for worker in workers:
         worker.join()
-    assert len(found) == 1
-    assert {key for key, _path in found} == {KEY}
-    assert len([name for name in os.listdir(tmp_path) if name.endswith("-web")]) == 1
+    assert len(found) == 10
+    assert {key for _number, key, _path in found} == {KEY}
+    assert all(len(list((tmp_path / str(number)).glob("*-web*"))) == 1 for number in range(10))
 
 
 def test_records_are_written_and_read(run: Run) -> None:
