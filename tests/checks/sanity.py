@@ -38,18 +38,13 @@ print(get_venv_packages(SimpleNamespace(version="3.11"))["pip"])
 def main(environment: Path) -> int:
     copy = refresh(f"sanity-{environment.name.lstrip('.')}")
     _place_get_pip(environment)
-    done = subprocess.run(
+    return subprocess.run(
         (environment / "bin" / "ansible-test", "sanity", "--venv", "--color", "no", "--truncate", "0"),
         cwd=copy,
         env=_surroundings(environment),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
         check=False,
-    )
-    sys.stdout.write(done.stdout)
-    return done.returncode
+    ).returncode
 
 
 def _place_get_pip(environment: Path) -> None:
