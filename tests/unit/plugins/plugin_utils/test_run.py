@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetEr
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import (
     RECORD,
     Run,
+    _create,
     _key_of,
     open_run,
     process_key,
@@ -114,25 +116,29 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
     assert "pyspy_output_dir" in caught.value.remedy
 
 
-def _open(directory: str, rounds: int, start: Any, answers: Any) -> None:
-    for number in range(rounds):
-        start.wait(30)
-        run = open_run(os.path.join(directory, str(number)), "profile", "web", process_key())
-        answers.put((number, process_key(), run.path))
+def _open(directory: str, start: Any, answers: Any) -> None:
+    start.wait(30)
+    answers.put((process_key(), open_run(directory, "profile", "web", process_key()).path))
 
 
-def test_all_workers_of_one_process_find_one_folder(tmp_path: Path) -> None:
+def test_all_workers_of_one_process_find_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(base: str, job: str, label: str) -> str:
+        # Widens the gap between looking and making, so that a missing lock shows every time.
+        time.sleep(0.2)
+        return _create(base, job, label)
+
+    monkeypatch.setattr(f"{open_run.__module__}._create", slowly)
     context = get_context("fork")
     start, answers = context.Barrier(6), context.Queue()
-    workers = [context.Process(target=_open, args=(str(tmp_path), 10, start, answers)) for _number in range(6)]
+    workers = [context.Process(target=_open, args=(str(tmp_path), start, answers)) for _number in range(6)]
     for worker in workers:
         worker.start()
-    found = {answers.get(timeout=30) for _answer in range(60)}
+    found = {answers.get(timeout=30) for _worker in workers}
     for worker in workers:
         worker.join()
-    assert len(found) == 10
-    assert {key for _number, key, _path in found} == {KEY}
-    assert all(len(list((tmp_path / str(number)).glob("*-web*"))) == 1 for number in range(10))
+    assert len(found) == 1
+    assert {key for key, _path in found} == {KEY}
+    assert len(list(tmp_path.glob("*-web*"))) == 1
 
 
 def test_records_are_written_and_read(run: Run) -> None:
