@@ -129,7 +129,7 @@ def _available_memory() -> Optional[float]:
 
 def _text(path: str) -> str:
     try:
-        with open(path, "r", encoding="ascii", errors="replace") as handle:
+        with open(path, encoding="ascii", errors="replace") as handle:
             return handle.read(8192)
     except OSError:  # no such file, or pressure accounting turned off at boot
         return ""
