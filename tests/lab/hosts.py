@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -22,16 +21,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from . import place
 from .network import TETHER, Hub, end
 from .tree import tree
 from .waiting import await_condition
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-#: Short, because the paths of ssh's control sockets are limited to some hundred characters.
-PLACE = Path("/run")
-PREFIX = "pyspy-lab-"
-CGROUPS = Path("/sys/fs/cgroup")
 ENVIRONMENT = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8")
 
 
@@ -88,12 +84,7 @@ class Host:
         At the lowest priority, so that a fleet of busy hosts leaves this machine to the tests.
         """
         shutil.copy(HERE / "service" / "app.py", self.root / "opt" / "service" / "app.py")
-        self.run(
-            "cd /opt/service && PYTHONPATH=/opt/service PYTHONDONTWRITEBYTECODE=1 nice -n 19 python3 -m gunicorn app:application"
-            f" --daemon --pid /tmp/service.pid --workers {workers} --timeout 0 --bind 127.0.0.1:8000"
-            " --worker-tmp-dir /dev/shm",
-            user=user,
-        )
+        self.run(gunicorn_command(workers), user=user)
         pidfile = self.root / "tmp" / "service.pid"
         await_condition("gunicorn's pid file", lambda: pidfile.read_text().strip().isdigit())
         master = int(pidfile.read_text())
@@ -121,6 +112,15 @@ ENDLESS_REQUEST = (
 )
 
 
+def gunicorn_command(workers: int) -> str:
+    """Starts the demonstration service in the background, on a host of the lab's tree."""
+    return (
+        "cd /opt/service && PYTHONPATH=/opt/service PYTHONDONTWRITEBYTECODE=1 nice -n 19"
+        " python3 -m gunicorn app:application --daemon --pid /tmp/service.pid"
+        f" --workers {workers} --timeout 0 --bind 127.0.0.1:8000 --worker-tmp-dir /dev/shm"
+    )
+
+
 def _process(entry: Path) -> Process:
     head, rest = (entry / "stat").read_text().rsplit(")", 1)
     state, parent = rest.split()[:2]
@@ -144,12 +144,9 @@ class Fleet:
         self._starters: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        _remove_leftovers()
-        self.directory = PLACE / (PREFIX + secrets.token_hex(4))
-        self.directory.mkdir(mode=0o700)
-        (self.directory / "owner").write_text(_identity(os.getpid()))
+        self.directory = place.claim()
         self._closing = contextlib.ExitStack()
-        self._closing.callback(_remove, self.directory)
+        self._closing.callback(place.release, self.directory)
         try:
             self._start()
         except BaseException:
@@ -239,15 +236,10 @@ class Fleet:
 
     def ansible(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``ansible``, ``ansible-playbook``, … of this environment from the checkout, with the inventory."""
-        own = {
-            "ANSIBLE_HOME": str(self.directory / "ansible"),
-            "ANSIBLE_NOCOLOR": "1",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
         return subprocess.run(
-            (str(Path(sys.executable).with_name(program)), "-i", str(self.inventory), *arguments),
+            ansible_command(program, self.inventory, *arguments),
             cwd=CHECKOUT,
-            env={**os.environ, **own, **environment},
+            env={**ansible_environment(self.directory), **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -272,6 +264,21 @@ class Fleet:
         self._starters.clear()
 
 
+def ansible_command(program: str, inventory: Path, *arguments: str) -> list[str]:
+    """The command line of one of this environment's Ansible programs."""
+    return [str(Path(sys.executable).with_name(program)), "-i", str(inventory), *arguments]
+
+
+def ansible_environment(directory: Path) -> dict[str, str]:
+    """What Ansible is to find in its environment; it keeps its files in ``directory``."""
+    own = {
+        "ANSIBLE_HOME": str(directory / "ansible"),
+        "ANSIBLE_NOCOLOR": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return {**os.environ, **own}
+
+
 def serves_ssh(pid: int) -> bool:
     """Whether something listens on port 22 in the network namespace of ``pid`` (state 0A in the kernel's table)."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
@@ -281,37 +288,6 @@ def serves_ssh(pid: int) -> bool:
 def _descendants(pid: int) -> list[int]:
     children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return children + [below for child in children for below in _descendants(child)]
-
-
-def _identity(pid: int) -> str:
-    """PID and start time: names one process for as long as the machine is up."""
-    return f"{pid} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
-
-
-def _remove_leftovers() -> None:
-    """Folders of fleets whose owner was killed. Their hosts ended with it; ssh's masters end themselves."""
-    for directory in PLACE.glob(PREFIX + "*"):
-        with contextlib.suppress(FileNotFoundError):
-            owner = (directory / "owner").read_text()
-            try:
-                alive = _identity(int(owner.split()[0])) == owner
-            except FileNotFoundError:
-                alive = False
-            if not alive:
-                _remove(directory)
-
-
-def _remove(directory: Path) -> None:
-    shutil.rmtree(directory)
-    for cgroup in (*CGROUPS.glob(directory.name), *CGROUPS.glob(f"*/{directory.name}")):
-        # From the leaves up; a group is busy until the last process in it has been reaped.
-        for folder in sorted((cgroup, *cgroup.glob("**/*/")), reverse=True):
-            await_condition(f"the end of {folder}", partial(_gone, folder))
-
-
-def _gone(folder: Path) -> bool:
-    folder.rmdir()
-    return True
 
 
 def _quiet(*command: str) -> None:

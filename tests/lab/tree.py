@@ -84,10 +84,10 @@ def _digest() -> str:
 def _build(target: Path) -> None:
     mirror = _mirror()
     include = "--include=" + ",".join(PACKAGES)
-    _run("debootstrap", "--variant=minbase", include, _suite(), str(target), mirror)
-    _run("chroot", str(target), "/bin/sh", "-euc", SETTLE)
+    run("debootstrap", "--variant=minbase", include, _suite(), str(target), mirror)
+    run("chroot", str(target), "/bin/sh", "-euc", SETTLE)
     service = target / "opt" / "service"
-    _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(service), _gunicorn())
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(service), _gunicorn())
     shutil.rmtree(target / "var" / "cache" / "apt", ignore_errors=True)
     shutil.rmtree(target / "var" / "lib" / "apt" / "lists", ignore_errors=True)
 
@@ -101,13 +101,8 @@ def _suite() -> str:
 
 def _mirror() -> str:
     """The address that apt itself fetches this release's main packages from."""
-    listing = subprocess.run(
-        ("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for line in listing.stdout.splitlines():
+    wanted = ("--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages")
+    for line in output("apt-get", "indextargets", *wanted).splitlines():
         address, codename, component = line.split()
         if (codename, component) == (_suite(), "main"):
             return address
@@ -121,10 +116,17 @@ def _gunicorn() -> str:
     raise LabError("requirements/runtime.txt pins no gunicorn")
 
 
-def _run(*command: str) -> None:
+def output(*command: str) -> str:
+    """What a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def run(*command: str, cwd: Path | None = None) -> None:
+    """Run one step of a recipe; LabError with the end of its output when it fails."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
         command,
+        cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
