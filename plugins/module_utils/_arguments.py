@@ -63,3 +63,12 @@ COLLECT_ARGUMENTS: ArgumentSpec = {
 CLEANUP_ARGUMENTS: ArgumentSpec = {
     "force": {"type": "bool", "default": False},
 }
+
+#: ``holder`` has no default: left out, it is made up and returned.
+LEASE_ARGUMENTS: ArgumentSpec = {
+    "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
+    "seconds": {"type": "int", "default": 60},
+    "scope": {"type": "int", "choices": [0, 1], "default": 0},
+    "holder": {"type": "str"},
+    "reason": {"type": "str", "default": ""},
+}

@@ -121,6 +121,12 @@ def _cleanup(data: Answer, _payload: Payload) -> Answer:
     return cleanup(force=data.get("force") is True, dry_run=data.get("check") is True)
 
 
+def _lease(data: Answer, _payload: Payload) -> Answer:
+    from ._lease import operate
+
+    return operate(data)
+
+
 _OPERATIONS: Dict[str, Callable[[Answer, Payload], Answer]] = {
     "info": _info,
     "start": _start,
@@ -129,6 +135,7 @@ _OPERATIONS: Dict[str, Callable[[Answer, Payload], Answer]] = {
     "install": _install,
     "remove": _remove,
     "cleanup": _cleanup,
+    "lease": _lease,
 }
 
 
