@@ -17,7 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ._arm import Bounds, arm, disarm
 from ._errors import HostError
-from ._lowering import NOT_LOGGED, lower, put_back, refuse
+from ._lowering import NOT_LOGGED, log_hold, lower, put_back, refuse
 from ._procfs import ProcessDir, user_name
 from ._scope import Decision, Holder, Mine, State, fall, leave, take
 from ._state import base_path, locked
@@ -152,6 +152,8 @@ def _hold(site: Site, wish: Wish, pid: int) -> Tuple[Lease, Optional[Holder]]:
         site.remember(decision.state._replace(holders=others + (armed,)))
         if decision.write is not None:
             lease.notes.extend(lower(site, current, decision.write, holder))
+        else:
+            lease.notes.extend(log_hold(current, current, holder))
     except (HostError, OSError) as error:
         _remember_if_possible(site, state)
         disarm(mine.arming, *guard)

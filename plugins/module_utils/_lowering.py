@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "lowering" of the host wing (private to the collection): setting ptrace_scope, or the reason why it cannot be set."""
+"""Room "lowering" of the host wing (private to the collection): setting ptrace_scope, or the reason why not."""
 
 from __future__ import annotations
 
@@ -57,9 +57,14 @@ def lower(site: Site, current: int, value: int, holder: Holder) -> List[str]:
         raise _refused(str(error)) from None
     if found != value:
         raise HostError("ptrace_scope did not take the value", "wrote %d, read %d" % (value, found), "try again")
+    return log_hold(current, value, holder)
+
+
+def log_hold(before: int, value: int, holder: Holder) -> List[str]:
+    """The host's own record of who holds the lease until when; gives remarks."""
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + holder.deadline - time.monotonic()))
-    logged = log_change(current, value, "lowered until %s at most" % until, holder.by, holder.reason)
-    return [] if logged else [NOT_LOGGED]
+    why = "held by %s until %s at most" % (holder.name, until)
+    return [] if log_change(before, value, why, holder.by, holder.reason) else [NOT_LOGGED]
 
 
 def put_back(site: Site, value: int) -> int:

@@ -120,6 +120,7 @@ def alive(pid: int, start: int) -> bool:
 
 def log_change(before: int, after: int, why: str, by: str, reason: str) -> bool:
     """The host's own record of a lowering or restoring; False where nothing takes it."""
-    words = ["kernel.yama.ptrace_scope set from %d to %d: %s" % (before, after, why)]
+    what = "set from %d to %d" % (before, after) if before != after else "kept at %d" % after
+    words = ["kernel.yama.ptrace_scope %s: %s" % (what, why)]
     words += ["by %s" % by] * bool(by) + ["reason: %s" % reason] * bool(reason)
     return entry("; ".join(words), {"before": str(before), "after": str(after), "by": by, "reason": reason})
