@@ -28,6 +28,8 @@ _TIMER_AFTER = 1.0
 _PATIENCE = 15.0
 #: What ``ps`` shows of it first. The name is that of the host program's package.
 _TITLE = "# pyspy_fleet_host: puts kernel.yama.ptrace_scope back\n"
+#: Without one, systemd takes the whole command line for a unit's description, and stumbles over its line ends.
+_DESCRIPTION = "--description=pyspy.fleet: puts kernel.yama.ptrace_scope back"
 
 
 class Bounds(NamedTuple):
@@ -47,19 +49,19 @@ def arm(site: Site, mine: Mine, bounds: Bounds) -> Tuple[int, int]:
     unit = _unit(mine.arming)
     at = int((bounds.deadline + _TIMER_AFTER) * 1000)
     # An absolute time since boot: --on-active starts anew at every daemon-reload.
-    timer = ["--unit=%s-timer" % unit, "--on-boot=%dms" % at, "--timer-property=AccuracySec=100ms"]
+    timer = [_DESCRIPTION, "--unit=%s-timer" % unit, "--on-boot=%dms" % at, "--timer-property=AccuracySec=100ms"]
     _systemd.start(timer + restore)
     properties = {
         "Type": "notify",
         "TimeoutStartSec": str(int(_PATIENCE)),
         "RuntimeMaxSec": str(int(max(0.0, bounds.deadline - time.monotonic())) + 1),
-        "TimeoutStopSec": "5",
+        "TimeoutStopSec": "10",
         "KillMode": "mixed",
         "StandardOutput": "null",
         "ExecStopPost": _systemd.quoted(restore),
     }
     try:
-        _systemd.start(["--unit=" + unit] + ["--property=%s=%s" % pair for pair in properties.items()] + watch)
+        _systemd.start([_DESCRIPTION, "--unit=" + unit] + ["--property=%s=%s" % pair for pair in properties.items()] + watch)
     except HostError:
         disarm(mine.arming, 0, 0)
         raise

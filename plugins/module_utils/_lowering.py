@@ -55,6 +55,13 @@ def lower(site: Site, current: int, value: int, holder: Holder) -> List[str]:
         found = site.write(value)
     except OSError as error:
         raise _refused(str(error)) from None
+    if time.monotonic() >= holder.deadline:  # its dead-man may have come before us
+        put_back(site, current)
+        raise HostError(
+            "This host is too slow for so short a lease",
+            "it was over before ptrace_scope could be lowered",
+            "take it for longer, or when the host is less busy",
+        )
     if found != value:
         raise HostError("ptrace_scope did not take the value", "wrote %d, read %d" % (value, found), "try again")
     return log_hold(current, value, holder)
