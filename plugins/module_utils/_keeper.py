@@ -16,9 +16,12 @@ import signal
 import time
 from typing import Dict, List, Optional
 
+from ._attach import AUTO, RELAX
 from ._binary import Wanted, find
+from ._credentials import Terms
 from ._errors import HostError
 from ._plan import plan
+from ._privileges import Kernel
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
 from ._recording import GRACE, KEEPER, RESERVE, RESULT, Request
@@ -58,8 +61,9 @@ def _start(request: Request) -> List[Recorder]:
     if found is None:
         raise HostError("py-spy is gone from this host", str(request.binary), "record again: it is brought anew")
     recorders = [Recorder(target, plan(options)) for target in request.targets]
+    terms, kernel = Terms.here(RELAX if request.relax else AUTO), Kernel()
     for recorder in recorders:
-        recorder.start(found.fd, options.duration)
+        recorder.start(found.fd, options.duration, terms, kernel)
     os.close(found.fd)
     return recorders
 

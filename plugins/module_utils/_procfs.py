@@ -26,6 +26,8 @@ MAX_FILE = 1 << 20
 MAX_COMMAND = 128 << 10
 #: Flag of kernel threads in ``stat`` (PF_KTHREAD of the kernel's sched.h).
 _KERNEL_THREAD = 0x00200000
+#: Most threads of a process that are looked at.
+MAX_THREADS = 4096
 
 
 class Gone(Exception):
@@ -49,13 +51,21 @@ class Stat(NamedTuple):
 
 
 class Status(NamedTuple):
-    """``/proc/<pid>/status``: ids are real, effective, saved, file system; ``nspids`` from the outermost inwards."""
+    """``/proc/<pid>/status``: ids are real, effective, saved, file system; ``nspids`` from the outermost inwards.
+
+    ``permitted``, ``effective``, ``bounding`` are sets of capabilities as bits; ``seccomp`` is 2 under a filter.
+    """
 
     uids: Tuple[int, ...]
     gids: Tuple[int, ...]
     groups: Tuple[int, ...]
     tracer: int
     nspids: Tuple[int, ...]
+    permitted: int = 0
+    effective: int = 0
+    bounding: int = 0
+    seccomp: int = 0
+    no_new_privs: bool = False
 
 
 def parse_stat(data: bytes) -> Stat:
@@ -90,7 +100,18 @@ def parse_status(data: bytes) -> Status:
     uids, gids = numbers(b"Uid"), numbers(b"Gid")
     if len(uids) != 4 or len(gids) != 4:
         raise ValueError("not a status file: %r" % data[:80])
-    return Status(uids, gids, numbers(b"Groups"), (numbers(b"TracerPid") or (0,))[0], numbers(b"NSpid"))
+    return Status(
+        uids,
+        gids,
+        numbers(b"Groups"),
+        (numbers(b"TracerPid") or (0,))[0],
+        numbers(b"NSpid"),
+        permitted=int(lines.get(b"CapPrm") or b"0", 16),
+        effective=int(lines.get(b"CapEff") or b"0", 16),
+        bounding=int(lines.get(b"CapBnd") or b"0", 16),
+        seccomp=(numbers(b"Seccomp") or (0,))[0],
+        no_new_privs=numbers(b"NoNewPrivs") == (1,),
+    )
 
 
 def parse_argv(data: bytes) -> Tuple[str, ...]:
@@ -175,6 +196,39 @@ class ProcessDir:
             return self._read("maps")
         except Gone:
             return None
+
+    def file_owner(self) -> Tuple[int, int]:
+        """User and group of its files in ``/proc``: its effective ones, or root's while it is not dumpable.
+
+        Its directory itself always shows the effective ones (``task_dump_owner`` in the kernel's fs/proc/base.c).
+        """
+        try:
+            found = os.stat("status", dir_fd=self._fd)
+        except OSError as error:
+            raise Gone(self.pid) from error
+        return found.st_uid, found.st_gid
+
+    def open(self, name: str) -> int:
+        """Open one of its files or links; OSError as it comes, for a refusal may be what is asked for."""
+        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+
+    def thread_states(self) -> Tuple[str, ...]:
+        """The state of each of its threads; those that end meanwhile are left out."""
+        states = []
+        try:
+            fd = self.open("task")
+            try:
+                threads = os.listdir(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise Gone(self.pid) from error
+        for thread in threads[:MAX_THREADS]:
+            try:
+                states.append(parse_stat(self._read("task/%s/stat" % thread)).state)
+            except (Gone, ValueError):
+                continue
+        return tuple(states)
 
     @property
     def start(self) -> int:

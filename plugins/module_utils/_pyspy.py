@@ -76,6 +76,11 @@ class Symptom(NamedTuple):
 
 SYMPTOMS: Tuple[Symptom, ...] = (
     Symptom(
+        "starting py-spy failed",
+        "py-spy could not be started as the user that it was to run as",
+        "see that everybody may execute it (mode 0755)",
+    ),
+    Symptom(
         "It looks like you are running in a docker container",
         "attaching is refused inside this container",
         "give the container CAP_SYS_PTRACE, or profile from its host",
@@ -128,6 +133,11 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "Failed to get process executable name", "the target ended, or may not be looked at", "select again, with become (-b)"
     ),
 )
+
+
+def was_refused(stderr: str) -> bool:
+    """Does it say that the kernel refused something? It has several words for it, also for files."""
+    return "permission denied" in stderr.lower() or "Operation not permitted" in stderr
 
 
 def diagnose(exit_text: str, stdout: str, stderr: str) -> HostError:

@@ -14,17 +14,19 @@ import time
 import zlib
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from ._attach import Identity, Verdict, identity
+from ._credentials import Terms, look_at
 from ._errors import HostError
 from ._plan import Plan
+from ._privileges import Kernel, become, end_with_parent
 from ._procfs import Gone, ProcessDir
-from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, without_command_lines
+from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_refused, without_command_lines
 
 #: Most bytes a recorder may write into one of its descriptors (RLIMIT_FSIZE; it holds for memfds too).
 #: An hour of a target with 40 threads gave some 60 MiB.
 OUTPUT_LIMIT = 256 * 1024 * 1024
 #: Most bytes of py-spy's own words that are read.
 WORDS_LIMIT = 20_000
-_PR_SET_PDEATHSIG = 1
 #: Added to the target's priority: on a full host the targets go first.
 _NICENESS = 10
 
@@ -55,19 +57,24 @@ class Recorder:
         self._process: Optional[ProcessDir] = None
         self._state_before = ""
         self._files: List[int] = []
+        self._verdict: Optional[Verdict] = None
+        self._attach = ""
 
-    def start(self, binary: int, duration: int) -> None:
-        """Attach, unless the process that was chosen is no longer the one with that PID."""
+    def start(self, binary: int, duration: int, terms: Terms, kernel: Kernel) -> None:
+        """Attach, unless the process that was chosen is no longer the one with that PID, or may not be attached to."""
         pid = int(str(self.target["pid"]))
         try:
             self._process = ProcessDir(pid)
             if self._process.start != self.target["start"]:
                 raise Gone(pid)
             self._state_before = self._process.state
+            role = self._judge(self._process, terms)
         except Gone:
             self.failure = HostError(
                 "the target ended before it could be attached to", "PID %d" % pid, "select again"
             )
+            return
+        if self.failure is not None:
             return
         self._files = [os.memfd_create("pyspy-fleet-" + name) for name in ("capture", "stdout", "stderr")]
         arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files[0], duration)
@@ -75,7 +82,18 @@ class Recorder:
         keeper = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_pyspy(binary, arguments, self._files, keeper)
+            _become_pyspy(binary, arguments, self._files, _Role(kernel, role, terms.us.effective, keeper))
+
+    def _judge(self, process: ProcessDir, terms: Terms) -> Optional[Identity]:
+        """What py-spy has to become for this target; sets the failure where the kernel would refuse it anyway."""
+        target = look_at(process, self.plan.blocking)
+        self._verdict = terms.judge(target, self.plan.blocking)
+        if self._verdict.allowed is False:
+            self.failure = _refused(self._verdict, "")
+            return None
+        role = identity(self._verdict.way, terms.us, target)
+        self._attach = terms.describe(self._verdict.way, role.uid if role else terms.us.uid)
+        return role
 
     def confirm(self) -> None:
         """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
@@ -150,7 +168,10 @@ class Recorder:
                 "a target thread in uninterruptible sleep (state D) causes this in blocking mode: leave native out",
             )
         if counted is None or self.status != 0:
-            raise diagnose(_exit_text(self.status), stdout, stderr)
+            found = diagnose(_exit_text(self.status), stdout, stderr)
+            if self._verdict is not None and self._verdict.allowed is None and was_refused(stderr):
+                raise _refused(self._verdict, found.detail)
+            raise found
         if not self._confirmed:
             raise HostError(
                 "the target ended before it was certain that the right process was sampled",
@@ -178,20 +199,28 @@ class Recorder:
             "seconds": self._ticks if self._ended else 0.0,
             "size": size,
             "notes": notes,
+            "attach": self._attach,
         }
         head.update(failure)
         return head
 
 
-def _become_pyspy(binary: int, arguments: List[str], files: List[int], keeper: int) -> None:
+class _Role(NamedTuple):
+    """What the child needs to know of who it is and is to be; ``capabilities`` are its effective ones at first."""
+
+    kernel: Kernel
+    identity: Optional[Identity]
+    capabilities: int
+    keeper: int
+
+
+def _refused(verdict: Verdict, detail: str) -> HostError:
+    return HostError("attaching is refused: " + verdict.reason, detail, verdict.remedy)
+
+
+def _become_pyspy(binary: int, arguments: List[str], files: List[int], role: _Role) -> None:
     """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
     try:
-        import ctypes
-
-        # Without its keeper a recorder would sample on until its own end.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != keeper:
-            os._exit(127)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
@@ -203,6 +232,10 @@ def _become_pyspy(binary: int, arguments: List[str], files: List[int], keeper: i
         os.dup2(files[1], 1)
         os.dup2(files[2], 2)
         os.set_inheritable(files[0], True)
+        become(role.kernel, role.identity, role.capabilities)
+        # Without its keeper a recorder would sample on until its own end.
+        if not end_with_parent(role.kernel, role.keeper, signal.SIGKILL):
+            os._exit(127)
         os.execve("/proc/self/fd/%d" % binary, ["py-spy"] + arguments, {"LC_ALL": "C"})
     except BaseException as error:  # a forked child must end here, whatever happens
         os.write(files[2], ("starting py-spy failed: %s" % error).encode())

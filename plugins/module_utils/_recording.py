@@ -39,6 +39,7 @@ class Request(NamedTuple):
     """What start decided: all that the keeper needs.
 
     ``targets`` are ``Process.to_wire()`` objects; ``stopped`` the PIDs among them that were stopped before us; ``binary`` is where py-spy is, with its version and sha256.
+    ``relax`` tells that ptrace_scope is lowered for the window, so that no recorder need hold a capability.
     ``ends_at`` is the planned end of the window, ``keep_until_at`` when uncollected captures are deleted.
     """
 
@@ -46,6 +47,7 @@ class Request(NamedTuple):
     targets: List[Dict[str, object]]
     stopped: List[int]
     binary: Dict[str, object]
+    relax: bool
     run: str
     reason: str
     boot: str

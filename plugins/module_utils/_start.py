@@ -11,7 +11,9 @@ import sys
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from ._attach import RELAX, Verdict
 from ._binary import Found, Wanted, check_place, find, machine, put
+from ._credentials import Terms, look_at, policy_from_wire
 from ._detach import launch, refuse_if_logout_kills
 from ._errors import HostError
 from ._plan import Options, plan
@@ -31,6 +33,7 @@ class Order(NamedTuple):
     selectors: Selectors
     options: Options
     binary: Wanted
+    policy: str
     size: int
     keep: int
     run: str
@@ -46,6 +49,7 @@ class Order(NamedTuple):
             selectors=Selectors.from_wire(_object(data, "selectors")),
             options=Options.from_wire(_object(data, "options")),
             binary=wanted(data),
+            policy=policy_from_wire(data.get("attach_policy")),
             size=int(str(data.get("size", 0))),
             keep=keep,
             run=str(data.get("run", ""))[:200],
@@ -81,7 +85,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     """
     order = Order.from_wire(data)
     if order.check:
-        return _answer(_targets(order, look(order.selectors)), None, False)
+        return _answer(_attachable(order, _targets(order, look(order.selectors))), None, False)
     refuse_if_logout_kills()
     found, brought = bring(order.binary, order.size, payload())
     if found is None:
@@ -90,6 +94,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     selection = _targets(order, look(order.selectors))
     if not selection.targets:
         return _answer(selection, None, brought)
+    selection = _attachable(order, selection)
     with locked():
         selection = _free(selection)
         now = time.monotonic()
@@ -99,6 +104,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
             targets=[target.to_wire() for target in selection.targets],
             stopped=[target.pid for target in selection.targets if _is_stopped(target)],
             binary=dict(order.binary._asdict()),
+            relax=order.policy == RELAX,
             run=order.run,
             reason=order.reason,
             boot=boot_id(),
@@ -158,7 +164,51 @@ def _targets(order: Order, selection: Selection) -> Selection:
     return _without(selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up})
 
 
-def _ancestor_in(pid: int, chosen: "set[int]") -> int:
+def _attachable(order: Order, selection: Selection) -> Selection:
+    """Say beforehand where attaching is refused. Who was named stays a target, and becomes a failed capture.
+
+    HostError when it is refused everywhere.
+    """
+    terms, blocking = Terms.here(order.policy), plan(order.options).blocking
+    refused: Dict[int, Verdict] = {}
+    targets = []
+    for target in selection.targets:
+        found = _verdict(target, terms, blocking)
+        if found is None or found.allowed:
+            targets.append(target)
+            continue
+        doubt = "attaching may be refused" if found.allowed is None else "attaching is refused"
+        targets.append(target._replace(reason="%s; %s: %s" % (target.reason, doubt, found.reason)))
+        if found.allowed is False:
+            refused[target.pid] = found
+    if refused and len(refused) == len(targets):
+        raise _nowhere(refused)
+    selection = selection._replace(targets=tuple(targets))
+    if order.selectors.names_some():
+        return selection
+    return _without(selection, {pid: "attaching is refused: " + found.reason for pid, found in refused.items()})
+
+
+def _verdict(target: Process, terms: Terms, blocking: bool) -> Optional[Verdict]:
+    try:
+        with ProcessDir(target.pid) as process:
+            return terms.judge(look_at(process, blocking), blocking)
+    except Gone:
+        return None  # the recorder will say so
+
+
+def _nowhere(refused: Dict[int, Verdict]) -> HostError:
+    first = next(iter(refused.values()))
+    if len(refused) == 1:
+        return HostError("Attaching to PID %d is refused: %s" % (next(iter(refused)), first.reason), "", first.remedy)
+    return HostError(
+        "Attaching is refused to all %d targets: %s" % (len(refused), first.reason),
+        "; ".join("PID %d: %s" % (pid, found.reason) for pid, found in refused.items()),
+        first.remedy,
+    )
+
+
+def _ancestor_in(pid: int, chosen: set[int]) -> int:
     for _generation in range(64):
         try:
             with ProcessDir(pid) as process:

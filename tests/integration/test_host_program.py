@@ -309,17 +309,22 @@ def test_bad_options_are_refused_by_name_before_anything_runs(host: Host, option
     assert not STATE.exists()
 
 
-def test_py_spy_that_cannot_attach_says_why(host: Host) -> None:
-    """Somebody's debugger traces the target, and a blocking py-spy needs the trace for itself."""
-    with target() as busy:
-        tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(busy.pid)], stdout=subprocess.PIPE, text=True)
+def test_who_may_not_be_attached_to_is_named_with_the_rule(host: Host) -> None:
+    """Somebody's debugger traces one target, and a blocking py-spy needs the trace for itself."""
+    with target() as traced, target() as other:
+        tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(traced.pid)], stdout=subprocess.PIPE, text=True)
         try:
             assert tracer.stdout is not None and tracer.stdout.readline() == "attached\n"
-            started = host.start([busy.pid], duration=2, nonblocking=False)
+            alone = host.start([traced.pid], duration=1, nonblocking=False)
+            assert not alone["ok"] and f"already traced by process {tracer.pid}" in alone["error"]["reason"]
+            assert "nonblocking" in alone["error"]["remedy"] and not STATE.exists()
+            started = host.start([traced.pid, other.pid], duration=1, nonblocking=False)
             head, _bodies = host.collect(started["recording"]["id"])
-            capture = head["captures"][0]
-            assert capture["outcome"] == "failed" and "Operation not permitted" in capture["detail"]
-            assert "nonblocking" in capture["remedy"]
+            captures = {capture["process"]["pid"]: capture for capture in head["captures"]}
+            assert captures[other.pid]["outcome"] == "profiled"
+            refused = captures[traced.pid]
+            assert refused["outcome"] == "failed" and "already traced" in refused["reason"]
+            assert "nonblocking" in refused["remedy"]
         finally:
             tracer.kill()
             tracer.wait()

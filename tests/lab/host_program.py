@@ -79,7 +79,9 @@ class Host:
         )
         return _bundle.parse_answer(done.stdout.decode(), done.stderr.decode(), done.returncode, self.interpreter)
 
-    def order(self, pids: list[int], duration: int = 2, keep: int = 60, **options: Any) -> dict[str, Any]:
+    def order(
+        self, pids: list[int], duration: int = 2, keep: int = 60, policy: str = "auto", **options: Any
+    ) -> dict[str, Any]:
         release = _releases.known()
         binary = {"version": release.version, "sha256": release.checksums(), "directory": self.directory}
         return {
@@ -87,6 +89,7 @@ class Host:
             "options": {"duration": duration, **options},
             "binary": {**binary, "executable": ""},
             "size": 9_000_000,
+            "attach_policy": policy,
             "keep": keep,
             "run": "a-run",
         }

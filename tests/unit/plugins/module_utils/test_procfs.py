@@ -55,11 +55,18 @@ Uid:\t1000\t33\t34\t35
 Gid:\t50\t51\t52\t53
 Groups:\t4 24 27\x20
 NSpid:\t17028\t3\t2
+CapPrm:\t0000000000080000
+CapEff:\t0000000000000400
+CapBnd:\t000001ffffffffff
+NoNewPrivs:\t1
+Seccomp:\t2
 """
 
 
 def test_status():
-    expected = Status((1000, 33, 34, 35), (50, 51, 52, 53), (4, 24, 27), 42, (17028, 3, 2))
+    expected = Status(
+        (1000, 33, 34, 35), (50, 51, 52, 53), (4, 24, 27), 42, (17028, 3, 2), 0x80000, 0x400, 0x1FFFFFFFFFF, 2, True
+    )
     assert _procfs.parse_status(STATUS) == expected
 
 

@@ -1,0 +1,234 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "attach_matrix" of the lab (private to the collection): who may attach to whom, foretold and then tried.
+
+Runs as root on any host with the standard library alone, so that it can be carried into a virtual machine:
+``python3 attach_matrix.py PROGRAM.pyz PY-SPY`` prints one JSON object per line, with what ``_attach`` foretold
+(true, false, or null for "cannot be known"), and whether ``py-spy dump`` then did attach. All three files have
+to be readable to everybody.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+SYSCTL = "/proc/sys/kernel/yama/ptrace_scope"
+USER, OTHER = 31001, 31002
+CAP_NET_BIND_SERVICE, CAP_SYS_PTRACE = 10, 19
+_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
+_CLONE_NEWUSER = 0x10000000
+_EVERYTHING = 2**64 - 1
+
+#: What every target runs; py-spy has something to find in it.
+LOOP = """
+import sys, time
+if sys.argv[1:] == ["permitted"]:
+    import ctypes
+    ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(2**64 - 1), 0, 0, 0)
+def wait():
+    while True:
+        time.sleep(0.01)
+print("ready", flush=True)
+wait()
+"""
+
+#: A debugger that waits for a breakpoint: PTRACE_SEIZE traces without stopping.
+TRACER = """
+import ctypes, sys, time
+assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None) == 0
+print(flush=True)
+time.sleep(600)
+"""
+
+#: Kind of target: what became of it after it was born as root.
+KINDS = ("plain", "changed", "capable", "group", "root", "permitted", "namespace", "traced", "stopped")
+
+
+class Attacker(NamedTuple):
+    """Who runs py-spy: the policy, its user (None stays root), and which capabilities it has."""
+
+    name: str
+    policy: str
+    user: int | None
+    capabilities: int
+
+
+ATTACKERS = (
+    Attacker("root", "auto", None, _EVERYTHING),
+    Attacker("root relaxing", "relax", None, _EVERYTHING),
+    Attacker("root without the capability", "auto", None, _EVERYTHING & ~(1 << CAP_SYS_PTRACE)),
+    Attacker("the target's user", "auto", USER, 0),
+    Attacker("another user", "auto", OTHER, 0),
+    Attacker("another user with the capability alone", "auto", OTHER, 1 << CAP_SYS_PTRACE),
+)
+
+
+def main() -> None:
+    mode, words = (sys.argv[1], sys.argv[2:]) if sys.argv[1] in ("target", "attack") else ("all", sys.argv[1:])
+    # The program's place is always the first word after the mode.
+    sys.path.insert(0, words[0])
+    if mode == "target":
+        _be_target(words[1])
+    elif mode == "attack":
+        _attack(words[1], words[2], int(words[3]))
+    else:
+        for row in rows(words[0], words[1]):
+            print(json.dumps(row), flush=True)
+
+
+def rows(program: str, pyspy: str) -> Iterator[dict[str, Any]]:
+    for kind in KINDS:
+        with _Target(program, kind) as target:
+            if not target.ready:
+                continue  # this host has no such thing
+            for attacker in ATTACKERS:
+                command = [sys.executable, __file__, "attack", program, pyspy, attacker.policy]
+                child = subprocess.Popen(
+                    [*command, str(target.pid)], stdout=subprocess.PIPE, preexec_fn=partial(_become, attacker)
+                )
+                out, _nothing = child.communicate()
+                for line in out.splitlines():
+                    yield dict(json.loads(line), attacker=attacker.name, target=kind)
+
+
+def _become(attacker: Attacker) -> None:
+    from pyspy_fleet_host._privileges import Kernel
+
+    kernel = Kernel()
+    if attacker.user is not None:
+        _change_user(kernel, attacker.user, attacker.user, attacker.capabilities)
+    elif attacker.capabilities != _EVERYTHING:
+        mine = _permitted() & attacker.capabilities
+        kernel.prctl("locking", 28, 1)  # SECBIT_NOROOT: executing as root gives nothing back
+        kernel.set_capabilities(mine, mine)
+        for one in range(64):
+            if mine >> one & 1:
+                kernel.prctl("ambient", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, one)
+
+
+def _permitted() -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm"))
+
+
+def _change_user(kernel: Any, uid: int, gid: int, capabilities: int = 0) -> None:
+    os.setgroups([])
+    kernel.prctl("keeping", _PR_SET_KEEPCAPS, 1)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    kernel.set_capabilities(capabilities, capabilities)
+    for one in range(64):
+        if capabilities >> one & 1:
+            kernel.prctl("ambient", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, one)
+
+
+class _Target:
+    """One target in a process of its own, and who traces it where that belongs to it."""
+
+    def __init__(self, program: str, kind: str) -> None:
+        self._process = subprocess.Popen([sys.executable, __file__, "target", program, kind], stdout=subprocess.PIPE)
+        self._tracer: subprocess.Popen[bytes] | None = None
+        self.pid = self._process.pid
+        assert self._process.stdout is not None
+        self.ready = self._process.stdout.readline() == b"ready\n"
+        if kind == "stopped":
+            os.kill(self.pid, signal.SIGSTOP)
+            while _state(self.pid) != "T":
+                time.sleep(0.01)
+        elif kind == "traced":
+            self._tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(self.pid)], stdout=subprocess.PIPE)
+            assert self._tracer.stdout is not None
+            self.ready = self._tracer.stdout.readline() == b"\n"
+
+    def __enter__(self) -> _Target:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        for process in (self._tracer, self._process):
+            if process is not None:
+                process.kill()
+                process.communicate()
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def _be_target(kind: str) -> None:
+    from pyspy_fleet_host._privileges import Kernel
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if kind == "changed":
+        _change_user(Kernel(), USER, USER)
+        sys.argv[1:] = []
+        exec(compile(LOOP, "target.py", "exec"), {})
+    elif kind == "capable":
+        _change_user(Kernel(), USER, USER, 1 << CAP_NET_BIND_SERVICE)
+    elif kind == "group":
+        _change_user(Kernel(), USER, OTHER)
+    elif kind != "root":
+        _change_user(Kernel(), USER, USER)
+    if kind == "namespace" and libc.unshare(_CLONE_NEWUSER) != 0:
+        sys.exit("no user namespaces here")
+    os.execv(sys.executable, [sys.executable, "-c", LOOP, kind])
+
+
+def _attack(pyspy: str, policy: str, pid: int) -> None:
+    """As whoever we are: foretell, then try; the answer is two lines of JSON, without and with stopping the target."""
+    from pyspy_fleet_host._attach import identity, lowers
+    from pyspy_fleet_host._credentials import Terms, look_at
+    from pyspy_fleet_host._privileges import Kernel, become
+    from pyspy_fleet_host._procfs import ProcessDir
+
+    terms = Terms.here(policy)
+    for blocking in (False, True):
+        with ProcessDir(pid) as process:
+            target = look_at(process, blocking)
+        found = terms.judge(target, blocking)
+        role = identity(found.way, terms.us, target)
+        lowered = lowers(policy, terms.scope, terms.us)
+        if lowered:
+            _write_scope(0)
+        try:
+            actual, said = _try(pyspy, pid, blocking, partial(become, Kernel(), role, terms.us.effective))
+        finally:
+            if lowered:
+                _write_scope(terms.scope)
+        row = {"scope": terms.scope, "blocking": blocking, "predicted": found.allowed, "actual": actual}
+        print(json.dumps(dict(row, way=found.way, rule=found.rule, reason=found.reason, said=said)), flush=True)
+
+
+def _write_scope(value: int | None) -> None:
+    with open(SYSCTL, "w") as file:
+        file.write(f"{value or 0}\n")
+
+
+def _try(pyspy: str, pid: int, blocking: bool, demote: Any) -> tuple[bool, str]:
+    command: list[str] = [pyspy, "dump", "--pid", str(pid)] + ([] if blocking else ["--nonblocking"])
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={"LC_ALL": "C"}, preexec_fn=demote
+    )
+    try:
+        out, _nothing = child.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return False, "hung"
+    said = "" if child.returncode == 0 else out.decode("utf-8", "replace")
+    return child.returncode == 0, " ".join(said.split())[:300]
+
+
+if __name__ == "__main__":
+    main()
