@@ -14,12 +14,12 @@ import os
 import signal
 import sys
 import time
-from typing import List, NamedTuple, Tuple
+from typing import List, Tuple
 
 from . import _deadman, _scope, _syslog, _systemd, _yama
 from ._errors import HostError
 from ._procfs import Gone, ProcessDir
-from ._scope import Mine
+from ._scope import Bounds, Mine
 from ._yama import Site, alive
 
 #: The timer is the second net: it comes after the watch (seconds).
@@ -30,14 +30,6 @@ _PATIENCE = 15.0
 _TITLE = "# pyspy_fleet_host: puts kernel.yama.ptrace_scope back\n"
 #: Without one, systemd takes the whole command line for a unit's description, and stumbles over its line ends.
 _DESCRIPTION = "--description=pyspy.fleet: puts kernel.yama.ptrace_scope back"
-
-
-class Bounds(NamedTuple):
-    """When the holder ends: at ``deadline`` (CLOCK_MONOTONIC), or with the process ``pid`` (0: there is none)."""
-
-    deadline: float
-    pid: int
-    start: int
 
 
 def arm(site: Site, mine: Mine, bounds: Bounds) -> Tuple[int, int]:
@@ -61,7 +53,8 @@ def arm(site: Site, mine: Mine, bounds: Bounds) -> Tuple[int, int]:
         "ExecStopPost": _systemd.quoted(restore),
     }
     try:
-        _systemd.start([_DESCRIPTION, "--unit=" + unit] + ["--property=%s=%s" % pair for pair in properties.items()] + watch)
+        settings = ["--property=%s=%s" % pair for pair in properties.items()]
+        _systemd.start([_DESCRIPTION, "--unit=" + unit] + settings + watch)
     except HostError:
         disarm(mine.arming, 0, 0)
         raise

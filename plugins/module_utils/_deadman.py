@@ -15,9 +15,9 @@ import signal
 import socket
 import sys
 import time
-from typing import List
+from typing import List, Tuple
 
-from ._scope import Mine, fall
+from ._scope import Bounds, Mine, fall
 from ._yama import Site, alive, log_change
 
 #: How often a watching dead-man looks (seconds).
@@ -43,26 +43,28 @@ def fire(site: Site, mine: Mine, why: str) -> None:
             site.remember(decision.state)
 
 
-def watch(site: Site, mine: Mine, deadline: float, pid: int, start: int) -> None:
-    """Wait for the end of the holder: its deadline, the end of its process (if ``pid``), or the loss of the file."""
+def look(site: Site, mine: Mine, bounds: Bounds) -> Tuple[Mine, str]:
+    """Why the holder is over ("" while it is not), and what is to be put back as of now."""
+    state = site.state()
+    if state is None or all(one.arming != mine.arming for one in state.holders):
+        return mine, "the lease's state was lost"
+    mine = mine._replace(original=state.original)
+    if bounds.pid and not alive(bounds.pid, bounds.start):
+        return mine, "the process that held the lease has ended"
+    return mine, "the lease was over" if time.monotonic() >= bounds.deadline else ""
+
+
+def watch(site: Site, mine: Mine, bounds: Bounds) -> None:
+    """Wait for the end of the holder: its deadline, the end of its process, or the loss of the file."""
     signal.pthread_sigmask(signal.SIG_SETMASK, _SIGNALS)
     _say_armed()
-    while True:
-        state = site.state()
-        if state is None or all(one.arming != mine.arming for one in state.holders):
-            why = "the lease's state was lost"
-            break
-        mine = mine._replace(original=state.original)
-        if pid and not alive(pid, start):
-            why = "the process that held the lease has ended"
-            break
-        left = deadline - time.monotonic()
-        if left <= 0:
-            why = "the lease was over"
-            break
-        if signal.sigtimedwait(_SIGNALS, min(_LOOK, left)) is not None:
+    why = ""
+    while not why:
+        pause = max(0.0, min(_LOOK, bounds.deadline - time.monotonic()))
+        if signal.sigtimedwait(_SIGNALS, pause) is not None:
             why = "the watch over the lease was ended"
-            break
+        else:
+            mine, why = look(site, mine, bounds)
     fire(site, mine, why)
 
 
@@ -85,7 +87,7 @@ def main(words: List[str]) -> None:
     site, mine = Site(sysctl, directory), Mine(epoch, int(original), int(scope), arming)
     if words[0] == "watch":
         deadline, pid, start = words[7:]
-        watch(site, mine, float(deadline), int(pid), int(start))
+        watch(site, mine, Bounds(float(deadline), int(pid), int(start)))
     else:
         fire(site, mine, "its holder did not put it back")
 

@@ -15,11 +15,11 @@ import os
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ._arm import Bounds, arm, disarm
+from ._arm import arm, disarm
 from ._errors import HostError
 from ._lowering import NOT_LOGGED, log_hold, lower, put_back, refuse
 from ._procfs import ProcessDir, user_name
-from ._scope import Decision, Holder, Mine, State, fall, leave, take
+from ._scope import Bounds, Decision, Holder, Mine, State, fall, leave, take
 from ._state import base_path, locked
 from ._syslog import one_line
 from ._yama import SYSCTL, Site, alive, log_change
@@ -288,12 +288,14 @@ def _lease(wish: Wish, current: int, decision: Decision) -> Lease:
 
 
 def _holder(wish: Wish, pid: int) -> Holder:
-    start = 0
-    if pid:
-        with ProcessDir(pid) as process:
-            start = process.start
     deadline = time.monotonic() + wish.seconds
+    start = _start_of(pid) if pid else 0
     return Holder(wish.name, wish.scope, deadline, os.urandom(8).hex(), pid, start, 0, 0, wish.by, wish.reason)
+
+
+def _start_of(pid: int) -> int:
+    with ProcessDir(pid) as process:
+        return process.start
 
 
 def _read(site: Site) -> int:

@@ -54,6 +54,14 @@ class Mine(NamedTuple):
     arming: str
 
 
+class Bounds(NamedTuple):
+    """When a holder ends: at ``deadline`` (CLOCK_MONOTONIC), or with the process ``pid`` (0: there is none)."""
+
+    deadline: float
+    pid: int
+    start: int
+
+
 class Decision(NamedTuple):
     """What is to be done: the new state (None: no lease is left) and the value to write (None: none).
 
