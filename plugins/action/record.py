@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
+    ATTACH_ARGUMENTS,
     INSTALL_ARGUMENTS,
     RECORD_ARGUMENTS,
     RUN_ARGUMENTS,
@@ -33,6 +34,7 @@ class ActionModule(HostAction):
     arguments = {
         **SELECTOR_ARGUMENTS,
         **SAMPLING_ARGUMENTS,
+        **ATTACH_ARGUMENTS,
         **INSTALL_ARGUMENTS,
         **RUN_ARGUMENTS,
         **RECORD_ARGUMENTS,
@@ -72,6 +74,7 @@ class ActionModule(HostAction):
         return {
             "selectors": {name: options[name] for name in SELECTOR_ARGUMENTS},
             "options": {name: options[name] for name in SAMPLING_ARGUMENTS},
+            "attach_policy": options["attach_policy"],
             "keep": options["keep"],
             "reason": options["reason"],
             "run": run,

@@ -40,6 +40,11 @@ SAMPLING_ARGUMENTS: ArgumentSpec = {
     "function": {"type": "bool", "default": False},
 }
 
+#: On what terms py-spy attaches.
+ATTACH_ARGUMENTS: ArgumentSpec = {
+    "attach_policy": {"type": "str", "default": "auto", "choices": ["auto", "relax"]},
+}
+
 #: Where results go on the controller.
 RUN_ARGUMENTS: ArgumentSpec = {
     "output_dir": {"type": "path", "default": "pyspy-runs"},

@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - pyspy.fleet._attributes
   - pyspy.fleet._selectors
   - pyspy.fleet._sampling
+  - pyspy.fleet._attach
   - pyspy.fleet._install
   - pyspy.fleet._run
 attributes:

@@ -115,6 +115,7 @@ class Capture:
     epoch by the host's clock, ``seconds`` the true length of the window by its monotonic clock.
     ``notes`` are one-line remarks that belong beside the picture ("target ended
     in the window"). ``reason``, ``detail``, ``remedy`` are set when it failed.
+    ``attach`` says as whom py-spy ran and with what ("as user web with CAP_SYS_PTRACE alone"; "" when it never ran).
     ``size`` is the compressed size on the wire in bytes. ``file`` is set by the
     controller: the speedscope file's name inside the host's folder of the run.
     """
@@ -133,6 +134,7 @@ class Capture:
     detail: str = ""
     remedy: str = ""
     file: str = ""
+    attach: str = ""
 
     @classmethod
     def from_wire(cls, data: object) -> Capture:
@@ -155,6 +157,7 @@ class Capture:
             detail=fields.text("detail", ""),
             remedy=fields.text("remedy", ""),
             file=fields.text("file", ""),
+            attach=fields.text("attach", ""),
         )
 
 

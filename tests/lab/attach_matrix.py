@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ wait()
 TRACER = """
 import ctypes, sys, time
 assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None) == 0
-print(flush=True)
+print("ready", flush=True)
 time.sleep(600)
 """
 
@@ -75,31 +75,33 @@ ATTACKERS = (
 
 
 def main() -> None:
-    mode, words = (sys.argv[1], sys.argv[2:]) if sys.argv[1] in ("target", "attack") else ("all", sys.argv[1:])
-    # The program's place is always the first word after the mode.
-    sys.path.insert(0, words[0])
-    if mode == "target":
-        _be_target(words[1])
-    elif mode == "attack":
-        _attack(words[1], words[2], int(words[3]))
-    else:
-        for row in rows(words[0], words[1]):
-            print(json.dumps(row), flush=True)
-
-
-def rows(program: str, pyspy: str) -> Iterator[dict[str, Any]]:
+    program, pyspy = sys.argv[1:]
+    sys.path.insert(0, program)
     for kind in KINDS:
-        with _Target(program, kind) as target:
-            if not target.ready:
-                continue  # this host has no such thing
-            for attacker in ATTACKERS:
-                command = [sys.executable, __file__, "attack", program, pyspy, attacker.policy]
-                child = subprocess.Popen(
-                    [*command, str(target.pid)], stdout=subprocess.PIPE, preexec_fn=partial(_become, attacker)
-                )
-                out, _nothing = child.communicate()
-                for line in out.splitlines():
-                    yield dict(json.loads(line), attacker=attacker.name, target=kind)
+        with _Target(kind) as target:
+            for attacker in ATTACKERS if target.ready else ():  # not every host has user namespaces for everybody
+                _in_child(partial(_attack, attacker, kind, pyspy, target.pid))
+
+
+def _in_child(work: Callable[[], None], out: int | None = None) -> int:
+    """Do ``work`` in a child, which is waited for unless it has an output of its own; gives its PID."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            if out is not None:
+                os.dup2(out, 1)
+            work()
+            sys.stdout.flush()
+            status = 0
+        except Exception as error:
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        finally:
+            os._exit(status)
+    if out is None and os.waitpid(pid, 0)[1] != 0:
+        sys.exit("a part of the matrix failed")
+    return pid
 
 
 def _become(attacker: Attacker) -> None:
@@ -136,29 +138,33 @@ def _change_user(kernel: Any, uid: int, gid: int, capabilities: int = 0) -> None
 class _Target:
     """One target in a process of its own, and who traces it where that belongs to it."""
 
-    def __init__(self, program: str, kind: str) -> None:
-        self._process = subprocess.Popen([sys.executable, __file__, "target", program, kind], stdout=subprocess.PIPE)
-        self._tracer: subprocess.Popen[bytes] | None = None
-        self.pid = self._process.pid
-        assert self._process.stdout is not None
-        self.ready = self._process.stdout.readline() == b"ready\n"
+    def __init__(self, kind: str) -> None:
+        self._children: list[int] = []
+        self.pid, self.ready = self._start(partial(_be_target, kind))
         if kind == "stopped":
             os.kill(self.pid, signal.SIGSTOP)
             while _state(self.pid) != "T":
                 time.sleep(0.01)
         elif kind == "traced":
-            self._tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(self.pid)], stdout=subprocess.PIPE)
-            assert self._tracer.stdout is not None
-            self.ready = self._tracer.stdout.readline() == b"\n"
+            command = [sys.executable, "-c", TRACER, str(self.pid)]
+            _tracer, self.ready = self._start(partial(os.execv, sys.executable, command))
+
+    def _start(self, work: Callable[[], None]) -> tuple[int, bool]:
+        """A child, and whether it said that it is ready."""
+        reader, writer = os.pipe()
+        pid = _in_child(work, writer)
+        self._children.append(pid)
+        os.close(writer)
+        with open(reader) as lines:
+            return pid, lines.readline() == "ready\n"
 
     def __enter__(self) -> _Target:
         return self
 
     def __exit__(self, *_details: object) -> None:
-        for process in (self._tracer, self._process):
-            if process is not None:
-                process.kill()
-                process.communicate()
+        for pid in reversed(self._children):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _state(pid: int) -> str:
@@ -172,7 +178,6 @@ def _be_target(kind: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if kind == "changed":
         _change_user(Kernel(), USER, USER)
-        sys.argv[1:] = []
         exec(compile(LOOP, "target.py", "exec"), {})
     elif kind == "capable":
         _change_user(Kernel(), USER, USER, 1 << CAP_NET_BIND_SERVICE)
@@ -185,20 +190,21 @@ def _be_target(kind: str) -> None:
     os.execv(sys.executable, [sys.executable, "-c", LOOP, kind])
 
 
-def _attack(pyspy: str, policy: str, pid: int) -> None:
-    """As whoever we are: foretell, then try; the answer is two lines of JSON, without and with stopping the target."""
+def _attack(attacker: Attacker, kind: str, pyspy: str, pid: int) -> None:
+    """Become the attacker, foretell, then try: two lines of JSON, without and with stopping the target."""
     from pyspy_fleet_host._attach import identity, lowers
     from pyspy_fleet_host._credentials import Terms, look_at
     from pyspy_fleet_host._privileges import Kernel, become
     from pyspy_fleet_host._procfs import ProcessDir
 
-    terms = Terms.here(policy)
+    _become(attacker)
+    terms = Terms.here(attacker.policy)
     for blocking in (False, True):
         with ProcessDir(pid) as process:
             target = look_at(process, blocking)
         found = terms.judge(target, blocking)
         role = identity(found.way, terms.us, target)
-        lowered = lowers(policy, terms.scope, terms.us)
+        lowered = lowers(attacker.policy, terms.scope, terms.us)
         if lowered:
             _write_scope(0)
         try:
@@ -206,7 +212,8 @@ def _attack(pyspy: str, policy: str, pid: int) -> None:
         finally:
             if lowered:
                 _write_scope(terms.scope)
-        row = {"scope": terms.scope, "blocking": blocking, "predicted": found.allowed, "actual": actual}
+        row = {"attacker": attacker.name, "target": kind, "scope": terms.scope, "blocking": blocking}
+        row.update({"predicted": found.allowed, "actual": actual})
         print(json.dumps(dict(row, way=found.way, rule=found.rule, reason=found.reason, said=said)), flush=True)
 
 

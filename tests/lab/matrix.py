@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import zlib
 from pathlib import Path
@@ -18,13 +19,14 @@ SCRIPT = Path(__file__).with_name("attach_matrix.py")
 Row = dict[str, Any]
 
 
-def lay(directory: str, architecture: str = "x86_64") -> list[str]:
-    """Put script, host program and py-spy into ``directory``, readable to all; the command that runs them there."""
+def files(architecture: str = "x86_64") -> dict[str, bytes]:
+    """What has to lie in one directory, readable to all."""
     binary = zlib.decompress(_fetch.compressed(_releases.NEWEST, architecture), wbits=31)
-    for name, data in (("matrix.py", SCRIPT.read_bytes()), ("host.pyz", _bundle.bundle()), ("py-spy", binary)):
-        path = Path(directory, name)
-        path.write_bytes(data)
-        path.chmod(0o755)
+    return {"matrix.py": SCRIPT.read_bytes(), "host.pyz": _bundle.bundle(), "py-spy": binary}
+
+
+def command(directory: str) -> list[str]:
+    """How the matrix is run where :func:`files` were laid."""
     return ["/usr/bin/python3", *(f"{directory}/{name}" for name in ("matrix.py", "host.pyz", "py-spy"))]
 
 
@@ -34,7 +36,11 @@ def parse(output: str) -> list[Row]:
 
 def here(directory: str) -> list[Row]:
     """The matrix of this machine."""
-    done = subprocess.run(lay(directory), capture_output=True, text=True, check=True, cwd="/")
+    for name, data in files(os.uname().machine).items():
+        path = Path(directory, name)
+        path.write_bytes(data)
+        path.chmod(0o755)
+    done = subprocess.run(command(directory), stdout=subprocess.PIPE, text=True, check=True, cwd="/")
     return parse(done.stdout)
 
 

@@ -27,7 +27,18 @@ from hypothesis import strategies as st
 
 PROCESS = Process(4711, 99, "www-data", "gunicorn: worker [shop]", "worker", "3.11", 97.5, "hot: 97 % CPU")
 CAPTURE = Capture(
-    PROCESS, Measure("cpu", 100, False, False), "profiled", 2991, 1, 1e9, 1e9 + 30, 30.0, 512, ("note",), file="a.json"
+    PROCESS,
+    Measure("cpu", 100, False, False),
+    "profiled",
+    2991,
+    1,
+    1e9,
+    1e9 + 30,
+    30.0,
+    512,
+    ("note",),
+    file="a.json",
+    attach="as user web",
 )
 RECORD = HostRecord(
     host="web-01",
