@@ -340,5 +340,6 @@ def _more(case: _Case) -> str:
     if case.policy == RELAX and us.has(CAP_SYS_PTRACE):
         return "set pyspy_attach_policy to auto: py-spy then holds CAP_SYS_PTRACE and nothing else"
     if us.contained:
-        return "profile from the container's host, or give this container CAP_SYS_PTRACE"
+        become = "" if us.uid == 0 else "run with become (-b), and "
+        return become + "give this container CAP_SYS_PTRACE, or profile from the container's host"
     return "let whoever runs this hold CAP_SYS_PTRACE" if us.uid == 0 else "run with become (-b)"

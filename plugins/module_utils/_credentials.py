@@ -21,8 +21,8 @@ from ._procfs import ProcessDir, Status, parse_maps, user_name
 #: ioctl_ns(2).
 _NS_GET_PARENT = 0xB702
 _NS_GET_OWNER_UID = 0xB704
-#: The number of the user namespace that the kernel starts with (PROC_USER_INIT_INO).
-_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
+#: The numbers of the namespaces that the kernel starts with (``PROC_*_INIT_INO`` in its include/linux/proc_ns.h).
+_INITIAL_NAMESPACES = {"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
 #: ``Seccomp`` in ``/proc/<pid>/status`` under a filter.
 _FILTER = 2
 #: No process has this PID: the kernel's limit is far lower.
@@ -32,8 +32,7 @@ _PTRACE_ATTACH = 16
 _LOOKS = 3
 _LOOK_SECONDS = 0.05
 _READ, _SEARCH = 4, 1
-_CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
-_CONTAINER_CGROUPS = ("/docker", "/lxc", "/kubepods", "/libpod", "containerd", "/crio", "/payload")
+_CONTAINER_CGROUPS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/cri-containerd", "/crio-")
 
 
 class Terms(NamedTuple):
@@ -83,7 +82,7 @@ def ourselves() -> Us:
         effective=status.effective,
         namespace=chain[0][0] if chain else 0,
         forbidden=_forbidden() if status.seccomp == _FILTER else (),
-        contained=contained(chain),
+        contained=contained(),
     )
 
 
@@ -129,14 +128,19 @@ def user_namespaces(process: ProcessDir) -> Optional[Tuple[Tuple[int, int], ...]
     return tuple(found)
 
 
-def contained(chain: Optional[Tuple[Tuple[int, int], ...]]) -> bool:
-    """Are we in a container, whose kernel settings are its host's? ``chain`` is our own user namespaces."""
-    if chain and chain[0][0] not in (0, _INITIAL_USER_NAMESPACE):
-        return True
-    if any(os.path.exists(path) for path in _CONTAINER_FILES):
-        return True
+def contained() -> bool:
+    """Are we in a container, whose kernel settings are its host's?
+
+    A file such as /.dockerenv tells less: it stays in what was made from a container's image, a virtual machine say.
+    """
+    for name, initial in _INITIAL_NAMESPACES.items():
+        try:
+            if os.stat("/proc/self/ns/" + name).st_ino != initial:
+                return True
+        except OSError:
+            continue  # a kernel without this kind
     try:
-        with open("/proc/1/cgroup") as file:
+        with open("/proc/self/cgroup") as file:
             groups = file.read(65536)
     except OSError:
         return False

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
 from ansible_collections.pyspy.fleet.tests.lab import matrix
 from ansible_collections.pyspy.fleet.tests.lab.host_program import (
     BUSY,
@@ -148,6 +149,31 @@ def test_a_demoted_recorder_ends_with_its_keeper(host: Host, policy: str) -> Non
         os.kill(parent_of(recorder), signal.SIGKILL)
         await_condition("the recorder to be gone", lambda: not os.path.exists(f"/proc/{recorder}"), 20)
         assert host.ask("collect", {"recording": started["recording"]["id"], "patience": 5})["phase"] == "broken"
+
+
+def plan_of(user: int, selectors: dict[str, Any]) -> dict[str, Any]:
+    """What ``start`` in check mode answers to an ordinary user."""
+    command = ["/bin/sh", "-c", _bundle.command(PYTHON)]
+    data = _bundle.envelope("start", {"selectors": selectors, "check": True})
+    done = subprocess.run(command, input=data, capture_output=True, check=True, user=user, group=user, extra_groups=[])
+    return _bundle.parse_answer(done.stdout.decode(), done.stderr.decode(), 0, PYTHON)
+
+
+def test_an_ordinary_user_is_told_whom_the_kernel_keeps_away(host: Host) -> None:
+    with service(USER, USER) as mine, service() as other:
+        alone = plan_of(USER, {"pids": [other.pid]})
+        assert not alone["ok"] and f"PID {other.pid} is refused" in alone["error"]["reason"]
+        assert "another group" in alone["error"]["reason"] and "become" in alone["error"]["remedy"]
+        # Who was named stays a target, with the reason; who was only found is skipped.
+        named = plan_of(USER, {"pids": [mine.pid, other.pid]})["selection"]
+        assert {one["pid"]: "refused" in one["reason"] for one in named["targets"]} == {
+            mine.pid: False,
+            other.pid: True,
+        }
+        found = plan_of(USER, {"max_targets": 1000})["selection"]
+        assert mine.pid in [one["pid"] for one in found["targets"]]
+        skipped = {one["pid"]: one["reason"] for one in found["skipped"]}
+        assert skipped[other.pid].startswith("attaching is refused: it runs with another group")
 
 
 def test_a_policy_that_does_not_exist_is_refused_by_name(host: Host) -> None:
