@@ -92,7 +92,8 @@ class Identity(NamedTuple):
 class _Case(NamedTuple):
     """One way to attach to one target; ``uid``, ``gid`` and ``permitted`` are those of py-spy in this way.
 
-    ``reaches`` tells whether it would have CAP_SYS_PTRACE in the target's user namespace.
+    ``reaches`` tells whether it would have CAP_SYS_PTRACE in the target's user namespace, and ``certain`` whether
+    that is known: what is hidden from us need not be so from the target's own user.
     """
 
     way: str
@@ -105,6 +106,7 @@ class _Case(NamedTuple):
     gid: int
     permitted: int
     reaches: bool
+    certain: bool
 
 
 class _Refusal(NamedTuple):
@@ -161,7 +163,8 @@ def _case(way: str, policy: str, scope: Optional[int], us: Us, target: Target, b
     uid, gid = _ids(way, us, target)
     reaches = way == CAPABLE or _made(target, us.namespace, uid)
     permitted = us.permitted if way == OWN else 0
-    return _Case(way, policy, scope, us, target, blocking, uid, gid, permitted, reaches)
+    certain = way != BARE or target.namespaces is not None
+    return _Case(way, policy, scope, us, target, blocking, uid, gid, permitted, reaches, certain)
 
 
 def _ids(way: str, us: Us, target: Target) -> Tuple[int, int]:
@@ -220,7 +223,7 @@ def _user(case: _Case) -> Optional[_Refusal]:
         reason = "its real, effective and saved users differ (uids %d, %d, %d)" % target.uids
     else:
         reason = "it belongs to another user (uid %d, and py-spy would run as %d)" % (target.uids[0], case.uid)
-    return _Refusal("user", reason, _more(case))
+    return _lacking(case, "user", reason)
 
 
 def _group(case: _Case) -> Optional[_Refusal]:
@@ -231,14 +234,14 @@ def _group(case: _Case) -> Optional[_Refusal]:
         reason = "its real, effective and saved groups differ (gids %d, %d, %d)" % target.gids
     else:
         reason = "it runs with another group (gid %d, and py-spy would with %d)" % (target.gids[0], case.gid)
-    return _Refusal("group", reason, _more(case))
+    return _lacking(case, "group", reason)
 
 
 def _namespace(case: _Case) -> Optional[_Refusal]:
     chain = case.target.namespaces
     if case.reaches or not chain or chain[0][0] == case.us.namespace:
         return None
-    return _Refusal("namespace", "it is in another user namespace", _more(case))
+    return _lacking(case, "namespace", "it is in another user namespace")
 
 
 def _dumpable(case: _Case) -> Optional[_Refusal]:
@@ -248,23 +251,22 @@ def _dumpable(case: _Case) -> Optional[_Refusal]:
         # Where we stay who we are, having been allowed to look at its namespace is the answer.
         if case.way == OWN and case.target.namespaces is not None:
             return None
-        return _Refusal("dumpable", "whether it is dumpable cannot be seen from outside", _more(case), certain=False)
+        return _lacking(case, "dumpable", "whether it is dumpable cannot be seen from outside", certain=False)
     reason = "it is not dumpable: it changed its user or group and ran no new program since (a worker of a root master)"
-    return _Refusal("dumpable", reason, _more(case))
+    return _lacking(case, "dumpable", reason)
 
 
 def _capabilities(case: _Case) -> Optional[_Refusal]:
     if case.reaches or not case.target.permitted & ~case.permitted:
         return None
-    return _Refusal("capabilities", "it holds capabilities that py-spy would not have", _more(case))
+    return _lacking(case, "capabilities", "it holds capabilities that py-spy would not have")
 
 
 def _hidden(case: _Case) -> Optional[_Refusal]:
     if case.reaches or case.target.namespaces is not None:
         return None
     reason = "the kernel lets us look at nothing of it (another user namespace, or a security module)"
-    # What is hidden from us need not be so from its own user.
-    return _Refusal("hidden", reason, _more(case), certain=case.way == OWN)
+    return _lacking(case, "hidden", reason)
 
 
 def _yama(case: _Case) -> Optional[_Refusal]:
@@ -273,10 +275,10 @@ def _yama(case: _Case) -> Optional[_Refusal]:
     whose = " of the container's host" if case.us.contained else ""
     scope = "kernel.yama.ptrace_scope%s is %d: " % (whose, case.scope)
     if case.scope == 2:
-        return _Refusal("yama", scope + "only who holds CAP_SYS_PTRACE may attach", _more(case))
+        return _lacking(case, "yama", scope + "only who holds CAP_SYS_PTRACE may attach")
     # A target's permission (PR_SET_PTRACER) cannot be seen from outside.
     reason = scope + "without CAP_SYS_PTRACE only ancestors may attach, unless the target permits it"
-    return _Refusal("yama", reason, _more(case), certain=False)
+    return _lacking(case, "yama", reason, certain=False)
 
 
 def _traced(case: _Case) -> Optional[_Refusal]:
@@ -334,8 +336,12 @@ _RULES: Tuple[Callable[[_Case], Optional[_Refusal]], ...] = (
 )
 
 
+def _lacking(case: _Case, rule: str, reason: str, certain: bool = True) -> _Refusal:
+    """A refusal for want of CAP_SYS_PTRACE in the target's user namespace, and what would help."""
+    return _Refusal(rule, reason, _more(case), certain and case.certain)
+
+
 def _more(case: _Case) -> str:
-    """What would help somebody who lacks CAP_SYS_PTRACE."""
     us = case.us
     if case.policy == RELAX and us.has(CAP_SYS_PTRACE):
         return "set pyspy_attach_policy to auto: py-spy then holds CAP_SYS_PTRACE and nothing else"

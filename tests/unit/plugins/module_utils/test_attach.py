@@ -91,7 +91,10 @@ def test_scope_3_refuses_everybody_until_a_reboot(policy: str, us: Us) -> None:
         (RELAX, 2, ROOT._replace(contained=True), WEB, False, BARE, "yama"),
         (AUTO, 0, BOXED, WEB, True, BARE, ""),
         (AUTO, 1, BOXED, WEB, None, BARE, "yama"),
+        # A user whose namespaces we may not look at may have made them: then nothing is refused to it.
         (AUTO, 0, BOXED, WEB._replace(namespaces=None), None, BARE, "hidden"),
+        (AUTO, 2, BOXED, WEB._replace(namespaces=None), None, BARE, "yama"),
+        (AUTO, 2, BOXED, FORKED._replace(namespaces=None), None, BARE, "dumpable"),
         (AUTO, 0, BOXED, DAEMON._replace(permitted=BOXED.permitted), True, OWN, ""),
         (AUTO, 0, BOXED, DAEMON, False, BARE, "capabilities"),
         # Holds the capability, but in a user namespace that the target is not in.
