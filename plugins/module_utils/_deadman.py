@@ -4,7 +4,7 @@
 
 """Room "deadman" of the host wing (private to the collection): puts ptrace_scope back when who lowered it does not.
 
-Run as text, ``python3 -c <this and the rooms it imports> watch|restore …``, made by ``_arm.py``. It needs no file of
+Run as text, ``python3 -c <this and the rooms it imports> watch|restore ...``, made by ``_arm.py``. It needs no file of
 ours and carries the original value in its arguments: the state directory may be gone when it is needed.
 """
 
