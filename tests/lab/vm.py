@@ -37,7 +37,9 @@ CARDS = (
     *("-device", "virtio-blk-pci,drive=disk"),
 )
 KERNEL = "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 mitigations=off quiet"
+#: Names of moments in a disk: the one that all machines begin with, and the one that a machine remembers.
 SNAPSHOT = "booted"
+MOMENT = "moment"
 SSH = (
     *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=5"),
@@ -62,7 +64,7 @@ class Qemu:
         with (directory / "qemu.log").open("wb") as log:
             self.process = subprocess.Popen(
                 (
-                    *(*TETHER, "nice", "-n", "10", "qemu-system-x86_64", "-nodefaults", "-display", "none"),
+                    *(*TETHER, "qemu-system-x86_64", "-nodefaults", "-display", "none"),
                     *(*PROCESSOR, *CARDS, "-netdev", "user,id=lan,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
                     *("-kernel", str(files.kernel), "-initrd", str(files.initrd), "-append", KERNEL),
                     *("-drive", f"if=none,id=disk,format=qcow2,file={disk},discard=unmap"),
@@ -140,22 +142,25 @@ class Machine:
         self.directory = place.claim()
         closing.callback(place.release, self.directory)
         self.key = files.key
-        self._qemu = Qemu(files, disk, self.directory, *arguments)
-        closing.callback(self._qemu.close)
+        self.qemu = Qemu(files, disk, self.directory, *arguments)
+        closing.callback(self.qemu.close)
 
     def _reach(self) -> None:
-        self.port = self._qemu.port()
+        self.port = self.qemu.port()
         self.inventory = self._write_inventory()
-        await_condition("the machine's sshd", lambda: self.run("true", check=False).returncode == 0, 240)
+        self._await_ssh()
+
+    def _await_ssh(self) -> None:
+        await_condition("the machine's sshd", lambda: self.run("true", check=False).returncode == 0, 300)
 
     def _set_clock(self) -> None:
         """The machine thinks that it is still the day of its snapshot."""
         self.run(f"date --set=@{time.time():.3f}")
 
-    def ssh(self, user: str = "root") -> list[str]:
-        """The beginning of a command line that runs something on the machine; connections are shared."""
-        shared = (f"ControlPath={self.directory}/{user}", "ControlMaster=auto", "ControlPersist=60")
-        options = [word for option in shared for word in ("-o", option)]
+    def ssh(self, user: str = "root", shared: bool = True) -> list[str]:
+        """The beginning of a command line that runs something on the machine, through a shared connection or not."""
+        path = f"{self.directory}/{user}" if shared else "none"
+        options = ("-o", f"ControlPath={path}", "-o", "ControlMaster=auto", "-o", "ControlPersist=60")
         return ["ssh", *SSH, *options, "-i", str(self.key), "-p", str(self.port), f"{user}@127.0.0.1"]
 
     def run(self, command: str, user: str = "root", check: bool = True, stdin: bytes = b"") -> Ran:
@@ -190,6 +195,9 @@ class Machine:
     def children(self, pid: int) -> list[int]:
         return [process.pid for process in self.processes() if process.parent == pid]
 
+    def pids(self) -> set[int]:
+        return {process.pid for process in self.processes()}
+
     def start_gunicorn(self, workers: int = 2, busy: int = 1, user: str = "web") -> int:
         """Start the demonstration service; ``busy`` of its workers burn CPU. Gives its master's PID."""
         self.write("/opt/service/app.py", (HERE / "service" / "app.py").read_bytes())
@@ -200,8 +208,36 @@ class Machine:
             self.run("bash", stdin=ENDLESS_REQUEST.encode())
         return int(self.run("cat /tmp/service.pid").stdout)
 
+    def stop_gunicorn(self) -> None:
+        """Let the service's master end its workers, and wait until all of them are gone."""
+        master = int(self.run("cat /tmp/service.pid").stdout)
+        family = {master, *self.children(master)}
+        self.run(f"kill -QUIT {master}")
+        await_condition("the end of gunicorn", lambda: not family & self.pids())
+
     def monitor(self, command: str) -> str:
-        return self._qemu.monitor(command)
+        return self.qemu.monitor(command)
+
+    def remember(self) -> None:
+        """Keep this moment: :meth:`recall` goes back to it as often as wanted."""
+        self.hang_up()
+        self._take_snapshot(MOMENT)
+
+    def recall(self) -> None:
+        """Back to where :meth:`remember` was called."""
+        self.hang_up()
+        problem = self.monitor(f"loadvm {MOMENT}").strip()
+        if problem:
+            raise LabError(f"QEMU did not go back: {problem}")
+        self.mend()
+        self._await_ssh()
+        self._set_clock()
+
+    def _take_snapshot(self, name: str) -> None:
+        await_condition("the end of all sessions", lambda: "ESTABLISHED" not in self.monitor("info usernet"))
+        problem = self.monitor(f"savevm {name}").strip()
+        if problem:
+            raise LabError(f"QEMU took no snapshot: {problem}")
 
     def cut(self) -> None:
         """Pull the machine's network cable."""
@@ -214,21 +250,13 @@ class Machine:
         """Press the button: the machine boots again, having had no time for anything."""
         before = self.run(BOOT_ID).stdout
         self.monitor("system_reset")
-        self._await_boot(before)
 
-    def reboot(self) -> None:
-        """Boot again in the orderly way."""
-        before = self.run(BOOT_ID).stdout
-        self.run("systemctl reboot", check=False)
-        self._await_boot(before)
-
-    def _await_boot(self, before: str) -> None:
         def booted() -> bool:
             ran = self.run(BOOT_ID, check=False)
             return ran.returncode == 0 and ran.stdout != before
 
         self.hang_up()
-        await_condition("the machine to be back", booted, 240)
+        await_condition("the machine to be back", booted, 600)
 
     def ansible(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``ansible``, ``ansible-playbook``, … of this environment from the checkout, with the inventory."""
@@ -242,7 +270,8 @@ class Machine:
         with subprocess.Popen(
             (*TETHER, *ansible_command(program, self.inventory, *arguments)),
             cwd=CHECKOUT,
-            env={**ansible_environment(self.directory), **environment},
+            # An emulated sudo takes its time.
+            env={**ansible_environment(self.directory), "ANSIBLE_TIMEOUT": "120", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -287,7 +316,4 @@ def _boot(files: Image) -> None:
         machine._reach()
         machine.run("systemctl is-system-running --wait; sync")
         machine.hang_up()
-        await_condition("the end of the session", lambda: "ESTABLISHED" not in machine.monitor("info usernet"))
-        problem = machine.monitor(f"savevm {SNAPSHOT}").strip()
-        if problem:
-            raise LabError(f"QEMU took no snapshot: {problem}")
+        machine._take_snapshot(SNAPSHOT)
