@@ -13,6 +13,7 @@ import os
 from typing import Optional
 
 from ._attach import CAP_SETPCAP, CAP_SYS_PTRACE, Identity
+from ._errors import HostError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
@@ -34,8 +35,11 @@ class Kernel:
     """The system calls that Python has no functions for; OSError when one is refused."""
 
     def __init__(self) -> None:
-        import ctypes  # here, for a start pass needs none of it
-
+        try:
+            import ctypes  # here, for a start pass needs none of it
+        except ImportError as error:
+            remedy = "set ansible_python_interpreter to one that has it"
+            raise HostError("This host's Python cannot call the kernel (no ctypes)", str(error), remedy) from None
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._word, self._long = ctypes.c_uint32, ctypes.c_ulong
         self._errno = ctypes.get_errno
