@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import LEASE_ARGUMENTS
@@ -27,8 +25,9 @@ class ActionModule(HostAction):
             raise FleetError(
                 "state=released needs holder", "", "give the name that the task which took the lease returned"
             )
-        by = f"{getpass.getuser()} on {os.uname().nodename}"
-        answer = self.ask("lease", {**options, "holder": options["holder"] or "", "by": by, "check": self.check_mode})
+        answer = self.ask(
+            "lease", {**options, "holder": options["holder"] or "", "by": self.asker, "check": self.check_mode}
+        )
         fields = Fields(answer, "answer to lease")
         before, after = (None if fields.value(key) is None else fields.integer(key) for key in ("before", "after"))
         notes = list(fields.texts("notes"))

@@ -77,6 +77,7 @@ class ActionModule(HostAction):
             "attach_policy": options["attach_policy"],
             "keep": options["keep"],
             "reason": options["reason"],
+            "by": self.asker,
             "run": run,
         }
 

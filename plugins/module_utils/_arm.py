@@ -76,11 +76,6 @@ def disarm(arming: str, guard_pid: int, guard_start: int) -> None:
         _systemd.stop([unit + "-timer.timer", unit + ".service"])
 
 
-def stop_property(site: Site, mine: Mine) -> str:
-    """The property of a unit that puts the value back whatever happened to its process."""
-    return "ExecStopPost=" + _systemd.quoted(_command("restore", site, mine))
-
-
 def _unit(arming: str) -> str:
     return "pyspy-fleet-%s-lease" % arming
 

@@ -16,6 +16,7 @@ import time
 from typing import Dict, List, Optional
 
 from ._detach import dismiss
+from ._lease import sweep
 from ._procfs import Gone, ProcessDir
 from ._recording import Request, owners, phase
 from ._state import Folder, finish_removals, folders, locked
@@ -28,9 +29,6 @@ def cleanup(force: bool, dry_run: bool) -> Dict[str, object]:
     """End and remove recordings of this user; gives ``found`` (one line each) and ``changed``."""
     found: List[str] = []
     changed = False
-    if not folders() and not dry_run:
-        halves = finish_removals()
-        return {"changed": bool(halves), "found": ["%d half-removed recordings finished off" % halves] if halves else []}
     for folder in folders():
         with locked():
             line, end = _judge(folder, force)
@@ -40,9 +38,14 @@ def cleanup(force: bool, dry_run: bool) -> Dict[str, object]:
             line += "; would be removed"
         changed = changed or end
         found.append(line)
+    leases = sweep(force, dry_run)
+    changed = changed or any(not line.endswith("left alone") for line in leases)
     if not dry_run:
-        finish_removals()
-    return {"changed": changed, "found": found}
+        halves = finish_removals()
+        if halves:
+            found.append("%d half-removed recordings finished off" % halves)
+            changed = True
+    return {"changed": changed, "found": found + leases}
 
 
 def _judge(folder: Folder, force: bool) -> "tuple[str, bool]":

@@ -20,6 +20,7 @@ from ._attach import AUTO, RELAX
 from ._binary import Wanted, find
 from ._credentials import Terms
 from ._errors import HostError
+from ._exposure import Exposure
 from ._plan import plan
 from ._privileges import Kernel
 from ._procfs import ProcessDir
@@ -39,16 +40,18 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     began = time.time()
+    exposure = Exposure(folder.identity, request)
     try:
+        exposure.begin()
         recorders = _start(request)
     except HostError as error:
-        _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": []}, [])
+        _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": exposure.end()}, [])
         return
     owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
     owned["keeper"] = os.getpid()
     folder.write_json(KEEPER, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
     _sample(recorders, time.monotonic() + request.choices().duration)
-    evidence = [one.target_left() for one in recorders]
+    evidence = exposure.end() + [one.target_left() for one in recorders]
     ended = time.time()
     captures = [one.capture() for one in recorders]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)

@@ -10,13 +10,12 @@ import os
 import time
 from typing import List
 
+from ._credentials import contained
 from ._errors import HostError
 from ._scope import SEALED, Holder
-from ._yama import SYSCTL, Site, log_change
+from ._yama import Site, log_change
 
 NOT_LOGGED = "this host has neither a journal nor a syslog: no entry was made"
-#: The initial PID namespace has this number in every kernel (PROC_PID_INIT_INO).
-_FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 
 def refuse(site: Site, current: int) -> None:
@@ -27,7 +26,7 @@ def refuse(site: Site, current: int) -> None:
             "the kernel does not let it be lowered before a reboot",
             "set another value where the host sets it at boot (sysctl.d), and reboot",
         )
-    if site.sysctl == SYSCTL and os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
+    if contained():
         raise HostError(
             "ptrace_scope is the host's, not this container's",
             "it is %d, and one value counts for the whole kernel" % current,

@@ -40,6 +40,7 @@ class Request(NamedTuple):
 
     ``targets`` are ``Process.to_wire()`` objects; ``stopped`` the PIDs among them that were stopped before us; ``binary`` is where py-spy is, with its version and sha256.
     ``relax`` tells that ptrace_scope is lowered for the window, so that no recorder need hold a capability.
+    ``by`` is who asked for the recording, for the host's journal.
     ``ends_at`` is the planned end of the window, ``keep_until_at`` when uncollected captures are deleted.
     """
 
@@ -48,6 +49,7 @@ class Request(NamedTuple):
     stopped: List[int]
     binary: Dict[str, object]
     relax: bool
+    by: str
     run: str
     reason: str
     boot: str

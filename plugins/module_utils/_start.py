@@ -16,6 +16,7 @@ from ._binary import Found, Wanted, check_place, find, machine, put
 from ._credentials import Terms, look_at, policy_from_wire
 from ._detach import launch, refuse_if_logout_kills
 from ._errors import HostError
+from ._lease import asker
 from ._plan import Options, plan
 from ._procfs import Gone, ProcessDir, boot_id
 from ._recording import Owner, Request, sampled_now
@@ -38,6 +39,7 @@ class Order(NamedTuple):
     keep: int
     run: str
     reason: str
+    by: str
     check: bool
 
     @classmethod
@@ -54,6 +56,7 @@ class Order(NamedTuple):
             keep=keep,
             run=str(data.get("run", ""))[:200],
             reason=str(data.get("reason", ""))[:500],
+            by=str(data.get("by", ""))[:200],
             check=data.get("check") is True,
         )
 
@@ -105,6 +108,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
             stopped=[target.pid for target in selection.targets if _is_stopped(target)],
             binary=dict(order.binary._asdict()),
             relax=order.policy == RELAX,
+            by=asker(order.by) if order.policy == RELAX else "",
             run=order.run,
             reason=order.reason,
             boot=boot_id(),

@@ -9,6 +9,7 @@ Action plugins of faces that work on hosts derive from :class:`HostAction`.
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,11 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
     def host(self) -> str:
         """The inventory's name of the host, also where the task is delegated."""
         return str(self._variables.get("inventory_hostname", "localhost"))
+
+    @property
+    def asker(self) -> str:
+        """Who runs this, for the journal of the host."""
+        return f"{getpass.getuser()} on {os.uname().nodename}"
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_yama.Site
     place = _yama.Site(str(tmp_path / "ptrace_scope"), str(tmp_path / "state"))
     monkeypatch.setattr(_state, "base_path", lambda: place.directory)
     monkeypatch.setattr(_systemd, "runs_here", lambda: False)
+    # Unit tests may well run in a container.
+    monkeypatch.setattr(_lowering, "contained", lambda: False)
     yield place
     _lease.sweep(force=True, dry_run=False, site=place)
     await_condition("the end of all watches", lambda: not watches(place))
@@ -140,9 +142,9 @@ def test_it_restores_when_the_holder_is_killed(site: _yama.Site, tmp_path: Path)
     """As a keeper does it: by a process of its own, with acquire; and killed with all of its group."""
     script = (
         f"import sys, time; sys.path[:] = {sys.path!r}\n"
-        "from ansible_collections.pyspy.fleet.plugins.module_utils import _lease, _state, _systemd, _yama\n"
+        "from ansible_collections.pyspy.fleet.plugins.module_utils import _lease, _lowering, _state, _systemd, _yama\n"
         f"_state.base_path = lambda: {site.directory!r}\n"
-        "_systemd.runs_here = lambda: False\n"
+        "_systemd.runs_here = _lowering.contained = lambda: False\n"
         f"_lease.acquire('5f2c', 60, 'why', 'somebody', site=_yama.Site({site.sysctl!r}, {site.directory!r}))\n"
         "print('held', flush=True)\n"
         "time.sleep(1000)\n"
@@ -264,8 +266,7 @@ def test_low_enough(site: _yama.Site) -> None:
 
 
 def test_in_a_container(site: _yama.Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lowering, "SYSCTL", site.sysctl)
-    monkeypatch.setattr(_lowering, "_FIRST_PID_NAMESPACE", 1)
+    monkeypatch.setattr(_lowering, "contained", lambda: True)
     with pytest.raises(HostError, match="not this container's"):
         hold(site)
 

@@ -168,6 +168,7 @@ class Leases(RuleBasedStateMachine):
         self.patch.setattr(_lease, "_start_of", lambda pid: 7)
         self.patch.setattr(_lease, "arm", self._arm)
         self.patch.setattr(_lease, "disarm", lambda arming, *_guard: self.guards.pop(arming, None))
+        self.patch.setattr(_lowering, "contained", lambda: False)
         self.patch.setattr(_state, "base_path", lambda: self.site.directory)
 
     def teardown(self) -> None:
