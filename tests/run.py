@@ -16,10 +16,10 @@ import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 from .checks.copy_of_tree import refresh
 from .machine import lacking_for_integration, prepare
