@@ -53,7 +53,7 @@ class ActionModule(HostAction):
             if run == wanted or (not wanted and fields.number("ended_ago") >= ORPHANED_AFTER):
                 take.append(identity)
             elif not wanted:
-                left.append(f"recording {identity} of run {run} is not {ORPHANED_AFTER:.0f} s old; name it: pyspy_collect_run={run}")
+                left.append(f"recording {identity} of run {run} is too young; name it: pyspy_collect_run={run}")
         if wanted and not take:
             raise FleetError(
                 f"This host has no recording of run {wanted}",

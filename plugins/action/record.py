@@ -45,7 +45,11 @@ class ActionModule(HostAction):
         record = HostRecord(host=self.host, status="opted_out", groups=self.groups)
         if not options["enabled"]:
             run.write_host(record)
-            return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
+            return {
+                "changed": False,
+                "skipped": True,
+                "msg": f"{self.host} is opted out: pyspy_enabled is false for it",
+            }
         with self.losses_recorded(run, record):
             record, ends_in = self._start(options, run)
         run.write_host(record)
@@ -58,7 +62,11 @@ class ActionModule(HostAction):
 
     def _plan(self, options: dict[str, Any]) -> JsonObject:
         if not options["enabled"]:
-            return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
+            return {
+                "changed": False,
+                "skipped": True,
+                "msg": f"{self.host} is opted out: pyspy_enabled is false for it",
+            }
         answer = self.ask_with_binary("start", {**self._order(options, ""), "check": True}, options)
         selection = Selection.from_wire(answer.get("selection"))
         return {

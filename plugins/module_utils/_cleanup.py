@@ -30,7 +30,10 @@ def cleanup(force: bool, dry_run: bool) -> Dict[str, object]:
     changed = False
     if not folders() and not dry_run:
         halves = finish_removals()
-        return {"changed": bool(halves), "found": ["%d half-removed recordings finished off" % halves] if halves else []}
+        return {
+            "changed": bool(halves),
+            "found": ["%d half-removed recordings finished off" % halves] if halves else [],
+        }
     for folder in folders():
         with locked():
             line, end = _judge(folder, force)
@@ -45,7 +48,7 @@ def cleanup(force: bool, dry_run: bool) -> Dict[str, object]:
     return {"changed": changed, "found": found}
 
 
-def _judge(folder: Folder, force: bool) -> "tuple[str, bool]":
+def _judge(folder: Folder, force: bool) -> tuple[str, bool]:
     request = Request.read(folder)
     state = phase(folder, request)
     run = " of run %s" % request.run if request and request.run else ""

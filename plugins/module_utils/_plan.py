@@ -89,7 +89,9 @@ def plan(options: Options) -> Plan:
         reasons.append("native frames: the target is stopped for each sample")
     elif options.nonblocking is False:
         blocking = True
-        reasons.append("blocking was asked for: with many threads it slows the target and counts stopped threads as busy")
+        reasons.append(
+            "blocking was asked for: with many threads it slows the target and counts stopped threads as busy"
+        )
     else:
         blocking = False
     if options.gil:
@@ -102,7 +104,9 @@ def _bounded(data: Dict[str, object], name: str, default: int, most: int, unit: 
     value = data.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise HostError(
-            "%s is not a whole number from 1 to %d (%s)" % (name, most, unit), "got %r" % (value,), "choose another value"
+            "%s is not a whole number from 1 to %d (%s)" % (name, most, unit),
+            "got %r" % (value,),
+            "choose another value",
         )
     return value
 

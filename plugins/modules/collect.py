@@ -93,7 +93,6 @@ left:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import COLLECT_ARGUMENTS, RUN_ARGUMENTS
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "bundle" of the controller wing (private to the collection): the host program as one small file, and how it is fed.
+"""Room "bundle" of the controller wing (private to the collection): the host program as one file, and how it is fed.
 
 ``module_utils`` becomes a deterministic zip. Through a connection's stdin go a
 line with three sizes, the zip, the JSON arguments and an optional payload; a
@@ -44,12 +44,14 @@ _LOADER = (
 )
 #: Tried in turn where the user set no interpreter; each is asked for its version, because a name may be a
 #: version manager's shim that cannot run anything, or too old.
-_CANDIDATES = "/usr/bin/python3 python3 /usr/local/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
+_CANDIDATES = (
+    "/usr/bin/python3 python3 /usr/local/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
+)
 
 
 @functools.cache
 def bundle() -> bytes:
-    """The host program as a zip: the same bytes for the same sources, also runnable by hand (``python3 x.pyz info``)."""
+    """The host program as a zip: the same bytes for the same sources; by hand: ``python3 x.pyz info``."""
     source = Path(__file__).parent.parent / "module_utils"
     files = sorted(path for path in source.glob("_*.py") if path.name not in _NOT_FOR_HOSTS)
     buffer = io.BytesIO()
@@ -84,7 +86,8 @@ def command(interpreter: str | None, redirect: str = "") -> str:
     check = shlex.quote(f"import sys;sys.exit(sys.version_info<{HOST_PYTHON})")
     return (
         f"for p in {_CANDIDATES}; do "
-        f'if "$p" -I -S -c {check} </dev/null >/dev/null 2>&1; then "$p" -I -S -c {shlex.quote(_LOADER)}{source}; exit $?; fi; '
+        f'if "$p" -I -S -c {check} </dev/null >/dev/null 2>&1; then '
+        f'"$p" -I -S -c {shlex.quote(_LOADER)}{source}; exit $?; fi; '
         f"done; echo {NO_PYTHON}; exit 127"
     )
 
@@ -99,7 +102,9 @@ def parse_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -
     try:
         answer = json.loads(stdout[marked + 1 + len(MARK) :].partition("\n")[0])
     except (ValueError, RecursionError) as error:
-        raise FleetError("The host's answer cannot be read", str(error), "the connection may have broken: try again") from error
+        raise FleetError(
+            "The host's answer cannot be read", str(error), "the connection may have broken: try again"
+        ) from error
     if not isinstance(answer, dict):
         raise FleetError("The host's answer cannot be read", "not an object", "look at the host by other means")
     return answer
@@ -116,13 +121,17 @@ def _no_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -> 
         )
     if interpreter is not None and (code in (126, 127) or "No such file" in words):
         return FleetError(
-            f"The interpreter {interpreter} does not run on this host", words, "set ansible_python_interpreter to another one"
+            f"The interpreter {interpreter} does not run on this host",
+            words,
+            "set ansible_python_interpreter to another one",
         )
     if "a password is required" in words or "Missing sudo password" in words:
         return FleetError("Becoming another user needs a password", words, "give it with -K (--ask-become-pass)")
     if "memfd_create" in words or "SyntaxError" in words or "__future__" in words:
         return FleetError(
-            f"The interpreter of this host is older than Python {wanted}", words, "set ansible_python_interpreter to a newer one"
+            f"The interpreter of this host is older than Python {wanted}",
+            words,
+            "set ansible_python_interpreter to a newer one",
         )
     return FleetError(
         "The host program gave no answer", words, "run the same with -vvv; see that Python starts there with become"

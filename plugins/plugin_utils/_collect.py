@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "collect" of the controller wing (private to the collection): from a recording on a host to files in the run's folder."""
+"""Room "collect" of the controller wing (private to the collection): from a recording on a host to files of the run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 
 from ansible.utils.display import Display
 
@@ -38,25 +39,28 @@ ORPHANED_AFTER = 30.0
 
 
 def wait_for_window(run: Run, ends: float) -> None:
-    """Sleep on the controller until ``ends`` (seconds since the epoch), telling once per run what an interruption means."""
+    """Sleep on the controller until ``ends`` (seconds since the epoch); once per run, say what Ctrl-C means."""
     left = ends - time.time()
     if left <= 0:
         return
     name = os.path.basename(run.path)
     advice = (
-        f"To fetch the captures later: ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={name} (with the same -i and -l)\n"
-        "To end the recordings now:   ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true"
+        "With the same -i, -l and -b, to fetch the captures later, or to end the recordings now:\n"
+        f"  ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={name}\n"
+        "  ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true"
     )
     if run.claim("announced"):
         until = time.strftime("%H:%M:%S", time.localtime(ends))
-        Display().display(f"The window is open until {until}. After Ctrl-C the recordings go on until then on the hosts.")
+        Display().display(
+            f"The window is open until {until}. After Ctrl-C the recordings go on until then on the hosts."
+        )
     previous = signal.getsignal(signal.SIGINT)
 
-    def interrupted(number: int, frame: object) -> None:
+    def interrupted(number: int, frame: FrameType | None) -> None:
         if run.claim("interrupted"):
             _tell_terminal(
-                "\nInterrupted: the recordings go on until their deadline on the hosts, which then put themselves back\n"
-                "and keep the captures for 15 minutes unless pyspy_keep says otherwise.\n" + advice + "\n"
+                "\nInterrupted: the recordings go on until their deadline on the hosts, which then\n"
+                "put themselves back and keep the captures for 15 minutes (pyspy_keep).\n" + advice + "\n"
             )
         if callable(previous):
             previous(number, frame)
@@ -104,19 +108,25 @@ def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tupl
         if phase == "recording":
             give_up += fields.number("ends_in") if not data else 0
             if time.monotonic() > give_up:
-                raise FleetError("The recording does not end", f"recording {recording}", "end it with the cleanup playbook")
+                raise FleetError(
+                    "The recording does not end", f"recording {recording}", "end it with the cleanup playbook"
+                )
             time.sleep(min(fields.number("ends_in"), 3600) + 0.1)
             continue
         total = fields.integer("total")
         data += _chunk(answer.get("data"))
         if total > MAX_HOST_BYTES:
             raise FleetError(
-                "The captures of this host are too large to take over", f"{total} bytes", "shorten the window or lower the rate"
+                "The captures of this host are too large to take over",
+                f"{total} bytes",
+                "shorten the window or lower the rate",
             )
         if len(data) >= total:
             break
         if len(data) != fields.integer("next"):
-            raise WireError("A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again")
+            raise WireError(
+                "A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again"
+            )
     head, _line_end, bodies = data.partition(b"\n")
     try:
         decoded = json.loads(head)
@@ -174,7 +184,11 @@ def _store(run: Run, record: HostRecord, capture: Capture, body: bytes) -> Captu
     except (zlib.error, FleetError) as error:
         text = str(error) if not isinstance(error, FleetError) else f"{error.reason}: {error.detail}"
         return replace(
-            capture, outcome="failed", reason="The capture cannot be read", detail=text, remedy="record again; see the notes"
+            capture,
+            outcome="failed",
+            reason="The capture cannot be read",
+            detail=text,
+            remedy="record again; see the notes",
         )
     name = stem(capture.process)
     taken = {other.file for other in record.captures}

@@ -80,7 +80,9 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             run.write_host(replace(record, status="failed", error=text))
             raise
         except AnsibleConnectionFailure as error:
-            text = ErrorText("The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l")
+            text = ErrorText(
+                "The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l"
+            )
             run.write_host(replace(record, status="unreachable", error=text))
             raise
 
@@ -115,15 +117,13 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:
-            raise FleetError(
-                "The host program could not be run", str(error), "see that become works: ansible HOST -b -m ping"
-            ) from error
+            raise _not_run(str(error)) from error
         answer = parse_answer(out["stdout"], out["stderr"], out["rc"], interpreter)
         # What ran once is what runs again: no second search.
         self._python = interpreter or (str(answer["python"]) if answer.get("python") else None)
         if answer.get("ok") is not True:
-            error = ErrorText.from_wire(answer.get("error"))
-            raise FleetError(error.reason, error.detail, error.remedy)
+            why = ErrorText.from_wire(answer.get("error"))
+            raise FleetError(why.reason, why.detail, why.remedy)
         return answer
 
     def _interpreter(self) -> str | None:
@@ -161,7 +161,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             self._remove_tmp_path(directory, force=True)
 
     def ask_with_binary(self, operation: str, arguments: JsonObject, options: dict[str, Any]) -> JsonObject:
-        """As :meth:`ask`, for operations that need py-spy on the host: it is brought only where its checksum differs."""
+        """As :meth:`ask`, for operations that need py-spy: it is brought only where its checksum differs."""
         release = known(NEWEST if options["executable"] else options["version"])
         arguments = {
             **arguments,
@@ -180,5 +180,14 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         payload = compressed(release.version, str(need.get("architecture")), options["wheel_dir"] or None)
         answer = self.ask(operation, arguments, payload)
         if "need_binary" in answer:
-            raise FleetError("py-spy was brought but the host does not see it", "", "run the install playbook with -vvv")
+            raise FleetError(
+                "py-spy was brought but the host does not see it", "", "run the install playbook with -vvv"
+            )
         return answer
+
+
+def _not_run(words: str) -> FleetError:
+    """Ansible refused to run a command on the host, in its own words."""
+    if "password" in words:
+        return FleetError("Becoming another user failed", words, "give the right password with -K (--ask-become-pass)")
+    return FleetError("The host program could not be run", words, "see that become works: ansible HOST -b -m ping")

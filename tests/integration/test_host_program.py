@@ -93,13 +93,19 @@ def test_without_a_word_from_the_user_the_interpreter_is_found(host: Host) -> No
         shim.write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
         shim.chmod(0o755)
         done = subprocess.run(
-            ["/bin/sh", "-c", command], input=data, capture_output=True, env={"PATH": f"{shims}:/usr/bin:/bin"}, check=True
+            ["/bin/sh", "-c", command],
+            input=data,
+            capture_output=True,
+            env={"PATH": f"{shims}:/usr/bin:/bin"},
+            check=True,
         )
         answer = _bundle.parse_answer(done.stdout.decode(), "", 0, None)
         assert answer["recordings"] == []
         assert Path(str(answer["python"])).name.startswith("python3")
         bare = command.replace("/usr/bin/", shims + "/").replace("/usr/local/bin/", shims + "/")
-        done = subprocess.run(["/bin/sh", "-c", bare], input=data, capture_output=True, env={"PATH": shims}, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", bare], input=data, capture_output=True, env={"PATH": shims}, check=False
+        )
         with pytest.raises(FleetError, match="No Python 3.8 or newer"):
             _bundle.parse_answer(done.stdout.decode(), done.stderr.decode(), done.returncode, None)
 
@@ -300,7 +306,9 @@ def test_command_lines_of_subprocesses_stay_on_the_host(host: Host) -> None:
         ({"gil": "yes"}, "gil"),
     ],
 )
-def test_bad_options_are_refused_by_name_before_anything_runs(host: Host, options: dict[str, object], words: str) -> None:
+def test_bad_options_are_refused_by_name_before_anything_runs(
+    host: Host, options: dict[str, object], words: str
+) -> None:
     order = host.order([os.getpid()])
     order["options"].update(options)
     answer = host.ask("start", order)
