@@ -17,7 +17,10 @@ from .hosts import Fleet, Host
 
 BINARY = "/usr/local/libexec/pyspy-fleet/py-spy-0.4.3"
 #: What an ssh server, sudo and PAM write by themselves at every login.
-_LOGINS = re.compile(r"/run/(utmp|sudo|systemd|user|motd\.dynamic)|/var/(log/(wtmp|btmp|lastlog|faillog)|lib/sudo)")
+_LOGINS = re.compile(
+    r"/run/(utmp|sudo|systemd|user|motd\.dynamic)|/var/log/(wtmp|btmp|lastlog|faillog)|/var/lib/sudo"
+    r"|/home/\w+/\.sudo_as_admin_successful"
+)
 #: Nothing of this may ever reach a person.
 _COMPLAINTS = re.compile(r"\[WARNING\]|\[DEPRECAT|Traceback|MODULE FAILURE|HostError|FleetError|Unexpected")
 
