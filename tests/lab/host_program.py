@@ -123,7 +123,7 @@ class Host:
         return head, bodies
 
     def processes(self) -> list[int]:
-        """PIDs of whatever of ours runs on this machine (not on the hosts of a fleet): keepers, watchdogs, recorders."""
+        """PIDs of keepers, watchdogs and recorders on this machine, not on the hosts of a fleet."""
         found = []
         here = os.stat("/proc/self/ns/pid").st_ino
         for name in filter(str.isdigit, os.listdir("/proc")):

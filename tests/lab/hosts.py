@@ -90,8 +90,8 @@ class Host:
         shutil.copy(HERE / "service" / "app.py", self.root / "opt" / "service" / "app.py")
         self.run(
             "cd /opt/service && PYTHONPATH=/opt/service PYTHONDONTWRITEBYTECODE=1 nice -n 19"
-            f" python3 -m gunicorn app:application --daemon --pid /tmp/service.pid --workers {workers} --timeout 0 --bind 127.0.0.1:8000"
-            " --worker-tmp-dir /dev/shm",
+            f" python3 -m gunicorn app:application --daemon --pid /tmp/service.pid --workers {workers}"
+            " --timeout 0 --bind 127.0.0.1:8000 --worker-tmp-dir /dev/shm",
             user=user,
         )
         pidfile = self.root / "tmp" / "service.pid"
