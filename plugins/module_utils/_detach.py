@@ -4,8 +4,8 @@
 
 """Room "detach" of the host wing (private to the collection): leaving a keeper behind that outlives the connection.
 
-As root where systemd runs: a transient service, so that PID 1 ends it on time whatever happens to it,
-and a timer that deletes captures nobody collected. Elsewhere: a daemon with a watchdog above it, which does both.
+As root where systemd runs: a transient service. Elsewhere: a daemon with a watchdog above it, which ends it on
+time and deletes captures that nobody collected.
 """
 
 from __future__ import annotations
@@ -14,31 +14,27 @@ import os
 import signal
 import sys
 import time
-from typing import Dict, List, Optional
+from typing import Dict, List
 
+from . import _logind, _units
 from ._errors import HostError
 from ._keeper import keep
 from ._procfs import ProcessDir
-from ._recording import KEEPER, PROGRAM, RESULT, Owner, Request, owners
+from ._recording import KEEPER, RESULT, Owner, Request, owners
 from ._state import Folder
 
-_SYSTEMD_RUN = ("/usr/bin/systemd-run", "/bin/systemd-run")
-_SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl")
-#: systemd's property for "whatever is still there after SIGTERM is killed after this long" (seconds).
-_STOP_SECONDS = 2
+#: How often it is looked whether captures that wait to be deleted are still there (seconds).
+_LOOK = 30.0
 
 
-def refuse_if_logout_kills() -> None:
-    """HostError where the login manager would kill an ordinary user's keeper when the connection ends.
-
-    ``KillUserProcesses=yes`` in logind.conf(5) does; lingering users (loginctl(1)) are spared.
-    """
-    if os.geteuid() == 0 or not os.path.isdir("/run/systemd/system") or not _kill_user_processes():
-        return
-    import pwd
-
-    if os.path.exists("/var/lib/systemd/linger/" + pwd.getpwuid(os.geteuid()).pw_name):
-        return
+def way() -> str:
+    """How a keeper outlives the connection: ``systemd`` or ``daemon``; HostError where none does."""
+    if _units.has_system():
+        return "systemd"
+    if not _logind.kills_at_logout():
+        return "daemon"
+    if _logind.lingers() and _units.has_own():
+        return "systemd"
     raise HostError(
         "The login manager of this host ends all of a user's processes at logout, and with them the recording",
         "KillUserProcesses=yes in logind.conf",
@@ -46,107 +42,33 @@ def refuse_if_logout_kills() -> None:
     )
 
 
-def _kill_user_processes() -> bool:
-    setting = False
-    for path in _logind_files():
-        try:
-            with open(path, "r", errors="replace") as handle:
-                lines = [line.strip().replace(" ", "") for line in handle]
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith("KillUserProcesses="):
-                setting = line.partition("=")[2].lower() in ("yes", "true", "1", "on")
-    return setting
-
-
-def _logind_files() -> List[str]:
-    """logind's configuration in the order in which later settings win (systemd.unit(5), drop-ins by name)."""
-    names: Dict[str, str] = {}
-    for directory in ("/usr/lib/systemd/logind.conf.d", "/run/systemd/logind.conf.d", "/etc/systemd/logind.conf.d"):
-        try:
-            for name in os.listdir(directory):
-                names[name] = directory + "/" + name
-        except OSError:
-            continue
-    return ["/etc/systemd/logind.conf"] + [names[name] for name in sorted(names)]
-
-
 def launch(folder: Folder, request: Request, program: str) -> str:
-    """Start the keeper of ``folder`` and return at once: "systemd" or "daemon". ``program`` is the host program's zip."""
-    systemd_run = _first(_SYSTEMD_RUN)
-    if os.geteuid() == 0 and systemd_run and os.path.isdir("/run/systemd/system"):
-        _launch_unit(systemd_run, folder, request, program)
-        return "systemd"
-    _launch_daemon(folder, request)
-    return "daemon"
-
-
-def _first(paths: "tuple[str, ...]") -> Optional[str]:
-    return next((path for path in paths if os.access(path, os.X_OK)), None)
-
-
-def unit(folder: Folder) -> str:
-    """The name of the transient service; hex digits only, so nothing of a user's reaches a unit."""
-    return "pyspy-fleet-" + folder.identity
-
-
-def _launch_unit(systemd_run: str, folder: Folder, request: Request, program: str) -> None:
-    with open(program, "rb") as handle:
-        folder.write(PROGRAM, handle.read())
-    python = [sys.executable, "-I", "-S", folder.file(PROGRAM)]
-    # An absolute time since boot: --on-active starts anew at every daemon-reload.
-    timer = ["--on-boot=%ds" % int(request.keep_until_at + 1), "--timer-property=AccuracySec=1s"]
-    _run(
-        [systemd_run, "--quiet", "--collect", "--unit=%s-keep" % unit(folder)]
-        + timer
-        + ["--property=StandardOutput=null"]
-        + python
-        + ["expire", folder.identity]
-    )
-    bound = max(1, int(request.restore_at() - time.monotonic()) - _STOP_SECONDS)
-    properties = {
-        "RuntimeMaxSec": str(bound),
-        "TimeoutStopSec": str(_STOP_SECONDS),
-        "KillMode": "mixed",
-        "StandardOutput": "null",
-        "Nice": "5",
-    }
-    _run(
-        [systemd_run, "--quiet", "--collect", "--no-block", "--unit=" + unit(folder)]
-        + ["--property=%s=%s" % pair for pair in properties.items()]
-        + python
-        + ["keep", folder.identity]
-    )
-
-
-def _run(command: List[str]) -> None:
-    import subprocess
-
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
-    if done.returncode:
-        raise HostError(
-            "systemd did not start a transient unit",
-            done.stderr.decode("utf-8", "replace").strip(),
-            "look at `systemctl status` on the host",
-        )
+    """Start the keeper of ``folder`` and return at once with the way taken. ``program`` is the host program's zip."""
+    chosen = way()
+    if chosen == "systemd":
+        _units.launch(folder, request, program, sys.executable)
+    else:
+        _launch_daemon(folder, request)
+    return chosen
 
 
 def _launch_daemon(folder: Folder, request: Request) -> None:
     """Double fork: the watchdog stays, its child is the keeper; both are free of the connection's descriptors."""
     first = os.fork()
     if first:
-        os.waitpid(first, 0)
+        _pid, status = os.waitpid(first, 0)
+        if status:
+            raise HostError("The keeper could not be started", "fork failed", "see limits on processes and memory")
         return
     try:
         os.setsid()
-        if os.fork():
-            os._exit(0)
-        os.chdir("/")
-        _close_everything()
-        _watch(folder, request)
-    finally:
-        os._exit(0)
+        if os.fork() == 0:
+            os.chdir("/")
+            _close_everything()
+            _watch(folder, request)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
 
 
 def _close_everything() -> None:
@@ -170,12 +92,30 @@ def _watch(folder: Folder, request: Request) -> None:
     with ProcessDir(me) as process:
         others = {"watchdog": [me, process.start]}
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
-    keeper = os.fork()
-    if keeper == 0:
-        try:
-            keep(folder, others)
-        finally:
-            os._exit(0)
+    try:
+        keeper = os.fork()
+        if keeper == 0:
+            _keep_below(me, folder, request, others)
+        request = _await_keeper(keeper, request)
+        if not os.path.exists(folder.file(RESULT)) and folder.exists():
+            folder.write_json(KEEPER, others)
+    except OSError:
+        pass  # no more processes or space to be had: the recording is broken, and still goes at its deadline
+    _delete_at_deadline(folder, request)
+
+
+def _keep_below(watchdog: int, folder: Folder, request: Request, others: Dict[str, List[int]]) -> None:
+    """The child: be the keeper, and take the watchdog's place when it was killed. Never returns."""
+    try:
+        keep(folder, others)
+        if os.getppid() != watchdog:
+            _delete_at_deadline(folder, request)
+    finally:
+        os._exit(0)
+
+
+def _await_keeper(keeper: int, request: Request) -> Request:
+    """Wait for the keeper's end, and bring it about when it is late. Told to go meanwhile, nothing is kept after it."""
     limit = request.restore_at() - 1
     while os.waitpid(keeper, os.WNOHANG)[0] == 0:
         if time.monotonic() >= limit:
@@ -183,11 +123,16 @@ def _watch(folder: Folder, request: Request) -> None:
         caught = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, max(0.05, limit - time.monotonic()))
         if caught is not None and caught.si_signo == signal.SIGTERM:
             os.kill(keeper, signal.SIGTERM)
-    if not os.path.exists(folder.file(RESULT)) and folder.exists():
-        folder.write_json(KEEPER, others)
-    while time.monotonic() < request.keep_until_at:
-        if signal.sigtimedwait({signal.SIGTERM}, request.keep_until_at - time.monotonic()) is not None:
-            return
+            request = request._replace(keep_until_at=0.0)
+    return request
+
+
+def _delete_at_deadline(folder: Folder, request: Request) -> None:
+    """Delete the captures then, or as soon as we are told to go; somebody else may have done so already."""
+    while folder.exists() and time.monotonic() < request.keep_until_at:
+        left = min(_LOOK, max(0.0, request.keep_until_at - time.monotonic()))
+        if signal.sigtimedwait({signal.SIGTERM}, left) is not None:
+            break
     folder.remove()
 
 
@@ -195,20 +140,19 @@ def dismiss(folder: Folder, found: Dict[str, Owner]) -> None:
     """End what waits to delete ``folder``: it is about to be deleted now."""
     watchdog = found.get("watchdog")
     if watchdog is not None:
-        try:
-            os.kill(watchdog.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
-    systemctl = _first(_SYSTEMCTL)
-    if os.path.exists(folder.file(PROGRAM)) and systemctl:
-        import subprocess
-
-        names = [unit(folder) + "-keep.timer", unit(folder) + ".service"]
-        subprocess.run([systemctl, "stop"] + names, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+        _kill(watchdog, signal.SIGTERM)
+    _units.stop(folder)
 
 
 def expire(folder: Folder) -> None:
     """What the timer runs at the keep deadline."""
     for owner in owners(folder).values():
-        os.kill(owner.pid, signal.SIGKILL)
+        _kill(owner, signal.SIGKILL)
     folder.remove()
+
+
+def _kill(owner: Owner, number: int) -> None:
+    try:
+        os.kill(owner.pid, number)
+    except ProcessLookupError:
+        pass

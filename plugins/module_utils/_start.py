@@ -12,7 +12,7 @@ import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ._binary import Found, Wanted, check_place, find, machine, put
-from ._detach import launch, refuse_if_logout_kills
+from ._detach import launch, way
 from ._errors import HostError
 from ._plan import Options, plan
 from ._procfs import Gone, ProcessDir, boot_id
@@ -82,7 +82,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     order = Order.from_wire(data)
     if order.check:
         return _answer(_targets(order, look(order.selectors)), None, False)
-    refuse_if_logout_kills()
+    way()  # a refusal comes before anything is brought
     found, brought = bring(order.binary, order.size, payload())
     if found is None:
         return {"need_binary": {"architecture": machine()}}
