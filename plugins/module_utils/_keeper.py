@@ -35,6 +35,7 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     if request is None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    _give_way()
     began = time.time()
     try:
         recorders = _start(request)
@@ -43,16 +44,27 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
         return
     owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
     owned["keeper"] = os.getpid()
-    folder.write_json(KEEPER, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
-    _sample(recorders, time.monotonic() + request.choices().duration)
+    _write_owners(folder, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
+    _sample(recorders, min(time.monotonic() + request.choices().duration, request.close_at()))
     evidence = [one.target_left() for one in recorders]
     ended = time.time()
     captures = [one.capture() for one in recorders]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)
 
 
+def _give_way() -> None:
+    """When memory runs out, let the kernel take us before anything that serves."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as handle:
+            handle.write("1000")
+    except OSError:
+        pass  # some sandboxes mount /proc read-only
+
+
 def _start(request: Request) -> List[Recorder]:
     options = request.choices()
+    if time.monotonic() >= request.close_at():
+        raise HostError("The keeper started too late", "the window was over", "see what keeps this host so busy")
     wanted = Wanted(**request.binary)  # type: ignore[arg-type]  # written by start, in a directory only we can write
     found = find(wanted)
     if found is None:
@@ -62,6 +74,14 @@ def _start(request: Request) -> List[Recorder]:
         recorder.start(found.fd, options.duration)
     os.close(found.fd)
     return recorders
+
+
+def _write_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:
+    try:
+        folder.write_json(KEEPER, owned)
+    except OSError:  # no space: half of what is held back for saying so will do
+        os.truncate(folder.file(RESERVE), os.path.getsize(folder.file(RESERVE)) // 2)
+        folder.write_json(KEEPER, owned)
 
 
 def _named(pid: int) -> List[int]:

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
 import time
 import zlib
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ._errors import HostError
 from ._plan import Plan
@@ -27,6 +26,8 @@ WORDS_LIMIT = 20_000
 _PR_SET_PDEATHSIG = 1
 #: Added to the target's priority: on a full host the targets go first.
 _NICENESS = 10
+#: A process that ends may be seen running for this long (seconds); its memory is gone before its entry says so.
+_PASSING_AWAY = 0.5
 
 
 class Capture(NamedTuple):
@@ -46,7 +47,7 @@ class Recorder:
         self.target = target
         self.plan = plan
         self.pid = 0
-        self.killed = False
+        self.killed = self._told = False
         self.status: Optional[int] = None
         self.failure: Optional[HostError] = None
         self._began = self._ended = 0.0
@@ -72,10 +73,10 @@ class Recorder:
         self._files = [os.memfd_create("pyspy-fleet-" + name) for name in ("capture", "stdout", "stderr")]
         arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files[0], duration)
         self._began, self._ticks = time.time(), time.monotonic()
-        keeper = os.getpid()
+        keeper, tether = os.getpid(), _tether()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_pyspy(binary, arguments, self._files, keeper)
+            _become_pyspy(binary, arguments, self._files, keeper, tether)
 
     def confirm(self) -> None:
         """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
@@ -98,6 +99,7 @@ class Recorder:
     def signal(self, number: int) -> None:
         """Signal py-spy while it has not been waited for, so its PID cannot be anybody else's."""
         if self.running():
+            self._told = True
             self.killed = self.killed or number == signal.SIGKILL
             os.kill(self.pid, number)
 
@@ -107,6 +109,7 @@ class Recorder:
         if self._process is None:
             return "PID %s: not attached" % pid
         try:
+            self._await_its_end()
             state, tracer = self._process.state, self._process.tracer_pid
             if state in ("Z", "X"):  # ended, and its parent has not asked for its status yet
                 raise Gone(self._process.pid)
@@ -117,6 +120,14 @@ class Recorder:
             return "PID %s: state %s before, %s after, tracer %s" % (pid, self._state_before, state, tracer or "none")
         except Gone:
             return "PID %s: ended in the window" % pid
+
+    def _await_its_end(self) -> None:
+        """A py-spy that ended well without having been told to saw its target end; the kernel may be a moment behind."""
+        limit = time.monotonic() + _PASSING_AWAY
+        while self._process is not None and self.status == 0 and not self._told and time.monotonic() < limit:
+            if self._process.state in ("Z", "X"):
+                return
+            time.sleep(0.01)
 
     def _may_have_stopped_it(self) -> bool:
         """Only a blocking py-spy that did not end by itself leaves a target stopped; else it was somebody else."""
@@ -140,14 +151,19 @@ class Recorder:
                 self._process.close()
 
     def _result(self) -> Tuple[Counts, List[str], bytes]:
-        stdout, stderr = (_read(descriptor, WORDS_LIMIT).decode("utf-8", "replace") for descriptor in self._files[1:])
+        stdout, stderr = (b"".join(_pieces(descriptor, WORDS_LIMIT)).decode("utf-8", "replace") for descriptor in self._files[1:])
         counted = counts(stdout)
-        document = _read(self._files[0], OUTPUT_LIMIT)
         if self.killed:
             raise HostError(
                 "py-spy hung and had to be killed; its samples are lost",
                 "it did not write its result within the grace after SIGINT",
                 "a target thread in uninterruptible sleep (state D) causes this in blocking mode: leave native out",
+            )
+        if self.status == signal.SIGXFSZ:
+            raise HostError(
+                "the capture grew too large; its samples are lost",
+                "more than %d MiB" % (OUTPUT_LIMIT >> 20),
+                "shorten the window, or lower the rate",
             )
         if counted is None or self.status != 0:
             raise diagnose(_exit_text(self.status), stdout, stderr)
@@ -160,9 +176,15 @@ class Recorder:
         notes = remarks(stdout, counted) + list(self.plan.reasons)
         if counted.samples == 0:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
+        return counted, notes, self._packed()
+
+    def _packed(self) -> bytes:
+        """The compressed document; piece by piece, for it may be large and this runs beside the targets."""
         if self.plan.subprocesses:
-            document = json.dumps(without_command_lines(json.loads(document))).encode()
-        return counted, notes, zlib.compress(document, 6)
+            return zlib.compress(without_command_lines(b"".join(_pieces(self._files[0], OUTPUT_LIMIT))), 6)
+        packer = zlib.compressobj(6)
+        packed = [packer.compress(piece) for piece in _pieces(self._files[0], OUTPUT_LIMIT)]
+        return b"".join(packed + [packer.flush()])
 
     def _head(self, counted: Counts, notes: List[str], size: int) -> Dict[str, object]:
         failure = self.failure.to_wire() if self.failure else {"reason": "", "detail": "", "remedy": ""}
@@ -183,13 +205,20 @@ class Recorder:
         return head
 
 
-def _become_pyspy(binary: int, arguments: List[str], files: List[int], keeper: int) -> None:
+def _tether() -> Callable[[], None]:
+    """What a child calls to be killed when its parent ends: without its keeper it would sample on until its own end."""
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _become_pyspy(
+    binary: int, arguments: List[str], files: List[int], keeper: int, tether: Callable[[], None]
+) -> None:
     """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
     try:
-        import ctypes
-
-        # Without its keeper a recorder would sample on until its own end.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        tether()
         if os.getppid() != keeper:
             os._exit(127)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -210,15 +239,14 @@ def _become_pyspy(binary: int, arguments: List[str], files: List[int], keeper: i
         os._exit(127)
 
 
-def _read(descriptor: int, most: int) -> bytes:
-    chunks, offset = [], 0
+def _pieces(descriptor: int, most: int) -> Iterator[bytes]:
+    offset = 0
     while offset < most:
-        chunk = os.pread(descriptor, min(1 << 20, most - offset), offset)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        offset += len(chunk)
-    return b"".join(chunks)
+        piece = os.pread(descriptor, min(1 << 20, most - offset), offset)
+        if not piece:
+            return
+        yield piece
+        offset += len(piece)
 
 
 def _exit_text(status: Optional[int]) -> str:

@@ -70,6 +70,10 @@ class Request(NamedTuple):
     def restore_at(self) -> float:
         return self.ends_at + RESTORE_MARGIN
 
+    def close_at(self) -> float:
+        """When the window closes at the latest, however late the keeper could begin."""
+        return self.restore_at() - GRACE
+
 
 class Owner(NamedTuple):
     """A process that belongs to a recording, held by PID and start time."""
@@ -128,12 +132,16 @@ def require(identity: str) -> Folder:
     """The folder of a recording that must be there."""
     folder = Folder(identity)
     if not folder.exists():
-        raise HostError(
-            "This host has no recording %s" % folder.identity,
-            "it was collected, cleaned up, kept longer than its keep deadline, or lost in a reboot",
-            "record again",
-        )
+        raise gone(identity)
     return folder
+
+
+def gone(identity: str) -> HostError:
+    return HostError(
+        "This host has no recording %s" % identity,
+        "it was collected, cleaned up, kept longer than its keep deadline, or lost in a reboot",
+        "record again",
+    )
 
 
 def sampled_now() -> Dict[Owner, str]:
