@@ -16,6 +16,7 @@ import functools
 import io
 import json
 import shlex
+import sys
 import zipfile
 from pathlib import Path
 
@@ -142,3 +143,7 @@ def needs_terminal(stdout: str, stderr: str) -> bool:
     """Whether sudo refused to run without a terminal (``requiretty`` in sudoers): then stdin cannot be used."""
     words = stdout + stderr
     return "must have a tty" in words or "no tty present" in words
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(bundle())
