@@ -17,6 +17,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     SELECTOR_ARGUMENTS,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
@@ -37,6 +38,12 @@ class ActionModule(HostAction):
         **RUN_ARGUMENTS,
         **RECORD_ARGUMENTS,
     }
+
+    def refused(self, error: FleetError) -> None:
+        """The report speaks of this host, too; where it goes is known without the option that is wrong."""
+        if not self.check_mode:
+            where = {name: self._task.args.get(name) or spec["default"] for name, spec in RUN_ARGUMENTS.items()}
+            self.write_failure(self.open_run(where), HostRecord(self.host, "failed", self.groups), error)
 
     def perform(self, options: dict[str, Any]) -> JsonObject:
         if self.check_mode:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ._bundle import command, envelope, needs_terminal, parse_answer
@@ -43,11 +43,23 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         self._variables = task_vars or {}
         self._python: str | None = None
         try:
-            _validation, options = self.validate_argument_spec(argument_spec=self.arguments)
-            result.update(self.perform(options))
+            result.update(self.perform(self._options()))
         except FleetError as error:
             result.update(failed=True, msg=str(error), reason=error.reason, detail=error.detail, remedy=error.remedy)
         return result
+
+    def _options(self) -> dict[str, Any]:
+        try:
+            _validation, options = self.validate_argument_spec(argument_spec=self.arguments)
+        except AnsibleActionFail as error:
+            remedy = f"correct it; ansible-doc {self._task.action} tells what it may be"
+            wrong = FleetError("An option has a wrong value", str(error), remedy)
+            self.refused(wrong)
+            raise wrong from error
+        return dict(options)
+
+    def refused(self, error: FleetError) -> None:
+        """What else there is to do when the options are wrong."""
 
     def perform(self, options: dict[str, Any]) -> JsonObject:
         """Do the work of the face with its validated options; the result's keys."""
@@ -76,8 +88,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         try:
             yield
         except FleetError as error:
-            text = ErrorText(error.reason, error.detail, error.remedy)
-            run.write_host(replace(record, status="failed", error=text))
+            self.write_failure(run, record, error)
             raise
         except AnsibleConnectionFailure as error:
             text = ErrorText(
@@ -85,6 +96,10 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             )
             run.write_host(replace(record, status="unreachable", error=text))
             raise
+
+    def write_failure(self, run: Run, record: HostRecord, error: FleetError) -> None:
+        text = ErrorText(error.reason, error.detail, error.remedy)
+        run.write_host(replace(record, status="failed", error=text))
 
     def outcome(self, run: Run, record: HostRecord) -> JsonObject:
         """What became of the host's targets, as counts and paths: results go to callbacks, logs and databases."""

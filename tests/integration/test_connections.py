@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from ansible_collections.pyspy.fleet.tests.lab.host_program import BUSY, STATE, target
-from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet, Host
-from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, changes, play, traces
+from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, target
+from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
+from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, changes, play, start_busy, traces
 from ansible_collections.pyspy.fleet.tests.lab.tree import ADMIN_PASSWORD
-from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 #: Exists on the lab's hosts only, as does ADMIN_PASSWORD.
 ROOT_PASSWORD = "lift-the-latch"
@@ -80,7 +79,7 @@ class Story(NamedTuple):
 @pytest.fixture(scope="module")
 def story(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Story:
     for host in fleet.hosts:
-        start_busy(host)
+        start_busy(host, "deploy")
         host.run(f"echo 'root:{ROOT_PASSWORD}' | chpasswd")
     folders = [tmp_path_factory.mktemp("ways") for _way in range(2)]
     before = traces(fleet.hosts)
@@ -90,14 +89,6 @@ def story(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Story:
     before = traces(fleet.hosts)
     otherwise = by(OTHERWISE, fleet, folders[1])
     return Story(as_root, left_as_root, otherwise, changes(fleet.hosts, before))
-
-
-def start_busy(host: Host) -> None:
-    """A busy script of the ordinary user ``deploy``, as they would start it themselves."""
-    script = host.root / "srv" / "busy.py"
-    script.write_text(BUSY, encoding="utf-8")
-    host.run("setsid nice -n 19 python3 /srv/busy.py 0 0 86400 >/dev/null 2>&1 &", user="deploy")
-    await_condition("the busy script", lambda: any("/srv/busy.py" in row.command for row in host.processes()))
 
 
 def by(ways: Iterable[Way], fleet: Fleet, folder: Path) -> Outcome:

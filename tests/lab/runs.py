@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .host_program import BUSY
 from .hosts import Fleet, Host
+from .waiting import await_condition
 
 BINARY = "/usr/local/libexec/pyspy-fleet/py-spy-0.4.3"
 #: What an ssh server, sudo and PAM write by themselves at every login.
@@ -56,17 +58,21 @@ class Outcome(NamedTuple):
         line = re.findall(rf"^{host} +: (ok=.*)$", self.text, re.MULTILINE)[-1]
         return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
 
-    def error(self, host: str) -> str:
-        """Why the host failed, as the run's manifest has it: one line."""
-        error = self.hosts[host]["error"]
-        return f"{error['reason']}: {error['detail']}. Remedy: {error['remedy']}"
+    def fatal(self, host: str) -> str:
+        """The line that Ansible shows for the host's failure."""
+        return str(json.loads(re.findall(rf"^fatal: \[{host}\]: FAILED! => (.*)$", self.text, re.MULTILINE)[-1])["msg"])
 
 
 def play(fleet: Fleet, runs: Path, playbook: str, *words: str, **variables: object) -> Outcome:
-    """Run a playbook of the collection with extra variables; results go below ``runs``."""
-    settings = [f"{key}={value}" for key, value in {"pyspy_output_dir": runs, **variables}.items()]
-    extra = [part for setting in settings for part in ("-e", setting)]
-    return outcome(fleet.ansible("ansible-playbook", f"pyspy.fleet.{playbook}", *extra, *words), runs)
+    """Run a playbook of the collection; results go below ``runs``.
+
+    Extra variables as a person types them; those in capitals belong to the environment.
+    """
+    environment = {key: str(value) for key, value in variables.items() if key.isupper()}
+    settings = {"pyspy_output_dir": runs, **{key: variables[key] for key in variables.keys() - environment.keys()}}
+    extra = [part for key, value in settings.items() for part in ("-e", f"{key}={value}")]
+    done = fleet.ansible("ansible-playbook", f"pyspy.fleet.{playbook}", *extra, *words, **environment)
+    return outcome(done, runs)
 
 
 def outcome(done: subprocess.CompletedProcess[str], runs: Path) -> Outcome:
@@ -74,6 +80,22 @@ def outcome(done: subprocess.CompletedProcess[str], runs: Path) -> Outcome:
     text = done.stdout + done.stderr
     assert not _COMPLAINTS.search(text), text
     return Outcome(done.returncode, text, runs)
+
+
+def start_busy(host: Host, user: str) -> int:
+    """A script that ``user`` runs and that is busy in ``burn``, if nobody else wants the CPU; its PID on the host."""
+    (host.root / "srv" / "busy.py").write_text(BUSY, encoding="utf-8")
+    before = host.pids()
+    host.run("setsid nice -n 19 python3 /srv/busy.py 0 0 86400 >/dev/null 2>&1 &", user=user)
+    found: list[int] = []
+
+    def runs() -> bool:
+        commands = [row for row in host.processes() if row.command.startswith("python3 /srv/busy.py")]
+        found[:] = [row.pid for row in commands if row.pid not in before]
+        return bool(found)
+
+    await_condition("the busy script", runs)
+    return found[0]
 
 
 class Traces(NamedTuple):
