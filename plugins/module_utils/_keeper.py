@@ -18,7 +18,7 @@ from typing import Dict, List, Optional
 
 from ._binary import Wanted, find
 from ._errors import HostError
-from ._plan import plan
+from ._plan import Options, plan
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
 from ._recording import GRACE, KEEPER, RESERVE, RESULT, Request
@@ -38,14 +38,15 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     _give_way()
     began = time.time()
     try:
-        recorders = _start(request)
+        options = Options.from_wire(request.options)
+        recorders = _start(request, options)
     except HostError as error:
         _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": []}, [])
         return
     owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
     owned["keeper"] = os.getpid()
     _write_owners(folder, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
-    _sample(recorders, min(time.monotonic() + request.choices().duration, request.close_at()))
+    _sample(recorders, min(time.monotonic() + options.duration, request.close_at()))
     evidence = [one.target_left() for one in recorders]
     ended = time.time()
     captures = [one.capture() for one in recorders]
@@ -61,8 +62,7 @@ def _give_way() -> None:
         pass  # some sandboxes mount /proc read-only
 
 
-def _start(request: Request) -> List[Recorder]:
-    options = request.choices()
+def _start(request: Request, options: Options) -> List[Recorder]:
     if time.monotonic() >= request.close_at():
         raise HostError("The keeper started too late", "the window was over", "see what keeps this host so busy")
     wanted = Wanted(**request.binary)  # type: ignore[arg-type]  # written by start, in a directory only we can write

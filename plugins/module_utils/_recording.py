@@ -18,7 +18,6 @@ import time
 from typing import Dict, List, NamedTuple, Optional
 
 from ._errors import HostError
-from ._plan import Options
 from ._procfs import Gone, ProcessDir, boot_id
 from ._state import Folder, folders
 
@@ -63,9 +62,6 @@ class Request(NamedTuple):
     def write(self, folder: Folder) -> None:
         folder.write_json(REQUEST, self._asdict())
         folder.write(RESERVE, b"\0" * _RESERVE_BYTES)
-
-    def choices(self) -> Options:
-        return Options.from_wire(self.options)
 
     def restore_at(self) -> float:
         return self.ends_at + RESTORE_MARGIN

@@ -24,14 +24,10 @@ _PLACES = ("/usr/bin/", "/bin/")
 _STOP_SECONDS = 2
 
 
-def has_system() -> bool:
-    """Whether we may ask PID 1, a systemd, for a service."""
-    return os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and _find("systemd-run") is not None
-
-
-def has_own() -> bool:
-    """Whether the systemd of our own user runs."""
-    return os.path.exists(_runtime() + "/systemd/private") and _find("systemd-run") is not None
+def available() -> bool:
+    """Whether we may ask a systemd for a service: as root PID 1, else that of our own user."""
+    manager = "/run/systemd" if os.geteuid() == 0 else _runtime() + "/systemd"
+    return os.path.exists(manager + "/private") and _find("systemd-run") is not None
 
 
 def launch(folder: Folder, request: Request, program: str, python: str) -> None:
@@ -49,8 +45,7 @@ def launch(folder: Folder, request: Request, program: str, python: str) -> None:
 
 def stop(folder: Folder) -> None:
     """End both units of ``folder``, as far as there are any."""
-    if os.path.exists(folder.file(PROGRAM)):
-        _run("systemctl", ["stop", _name(folder) + "-keep.timer", _name(folder) + ".service"])
+    _run("systemctl", ["stop", _name(folder) + "-keep.timer", _name(folder) + ".service"])
 
 
 def _name(folder: Folder) -> str:
