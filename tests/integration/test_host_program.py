@@ -273,7 +273,8 @@ def test_full_disk_is_said(host: Host) -> None:
         with target(threads=5, depth=60) as busy:
             started = host.start([busy.pid], duration=2, idle=True, rate=200)
             assert started["ok"], started
-            await_condition("the keeper's note of its processes", (STATE / started["recording"]["id"] / "keeper.json").exists)
+            keeper = STATE / started["recording"]["id"] / "keeper.json"
+            await_condition("the keeper to say who it is", keeper.exists)
             filler = STATE / "filler"
             with filler.open("wb", buffering=0) as handle, pytest.raises(OSError):
                 while True:
