@@ -22,7 +22,7 @@ import zipfile
 from pathlib import Path
 
 from ._errors import FleetError
-from ._wire import JsonObject
+from ._wire import JsonObject, printable
 
 MARK = "@pyspy-fleet@"
 NO_PYTHON = "@pyspy-fleet-no-python@"
@@ -133,7 +133,7 @@ def parse_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -
 
 
 def _no_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -> FleetError:
-    words = " ".join((stderr.strip() or stdout.strip()).split())[-300:] or f"exit code {code}, no output"
+    words = printable(" ".join((stderr.strip() or stdout.strip()).split())[-300:]) or f"exit code {code}, no output"
     wanted = ".".join(map(str, HOST_PYTHON))
     if NO_PYTHON in stdout:
         return FleetError(

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import signal
 import time
 import zlib
@@ -30,6 +31,14 @@ from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
 MAX_HOST_BYTES = 128 * 1024 * 1024
 #: One capture unpacked (bytes).
 MAX_CAPTURE_BYTES = 256 * 1024 * 1024
+#: All captures of one host unpacked (bytes): what is a megabyte on the wire may be a thousand of them here.
+MAX_UNPACKED_BYTES = 4 * MAX_CAPTURE_BYTES
+#: The line before the captures: some kilobytes for each target.
+_MAX_HEAD_BYTES = 4 * 1024 * 1024
+#: Answers of one host; they bring 3 MiB each.
+_MAX_PASSES = 100
+#: No window is longer (seconds).
+_LONGEST_WINDOW = 3600.0
 #: How long the host may wait within one pass for a recording that is about to finish (seconds).
 _PATIENCE = 8.0
 #: From the end of the window until py-spy has written and the keeper has packed: found to be some 0.2 s.
@@ -93,41 +102,54 @@ def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
 
 def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tuple[JsonObject, bytes]:
     """All chunks of a finished recording: the result's head and the compressed captures one after the other."""
+    if not re.fullmatch("[0-9a-f]{1,64}", recording):
+        raise WireError("A host named a recording that cannot be one", recording, "record again")
     data = b""
-    give_up = time.monotonic() + 60
-    while True:
+    give_up = 0.0
+    for _pass in range(_MAX_PASSES):
         answer = ask("collect", {"recording": recording, "offset": len(data), "patience": _PATIENCE})
         fields = Fields(answer, "answer to collect")
-        phase = fields.text("phase")
-        if phase == "broken":
-            raise FleetError(
-                "The recording ended without a result",
-                "its keeper was killed, or the host is out of memory or space",
-                "look at the host's log around that time, then record again",
-            )
-        if phase == "recording":
-            give_up += fields.number("ends_in") if not data else 0
+        if _is_in_window(fields):
+            ends_in = min(fields.number("ends_in"), _LONGEST_WINDOW)
+            give_up = give_up or time.monotonic() + ends_in + 60
             if time.monotonic() > give_up:
-                raise FleetError(
-                    "The recording does not end", f"recording {recording}", "end it with the cleanup playbook"
-                )
-            time.sleep(min(fields.number("ends_in"), 3600) + 0.1)
+                break
+            time.sleep(ends_in + 0.1)
             continue
-        total = fields.integer("total")
-        data += _chunk(answer.get("data"))
-        if total > MAX_HOST_BYTES:
-            raise FleetError(
-                "The captures of this host are too large to take over",
-                f"{total} bytes",
-                "shorten the window or lower the rate",
-            )
-        if len(data) >= total:
-            break
-        if len(data) != fields.integer("next"):
-            raise WireError(
-                "A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again"
-            )
+        data += _chunk(fields.value("data"))
+        if _is_whole(data, fields):
+            return _head_and_bodies(data)
+    raise FleetError("The recording does not end", f"recording {recording}", "end it with the cleanup playbook")
+
+
+def _is_in_window(fields: Fields) -> bool:
+    phase = fields.text("phase")
+    if phase == "broken":
+        raise FleetError(
+            "The recording ended without a result",
+            "its keeper was killed, or the host is out of memory or space",
+            "look at the host's log around that time, then record again",
+        )
+    return phase == "recording"
+
+
+def _is_whole(data: bytes, fields: Fields) -> bool:
+    total = fields.integer("total")
+    if total > MAX_HOST_BYTES:
+        raise FleetError(
+            "The captures of this host are too large to take over",
+            f"{total} bytes",
+            "shorten the window or lower the rate",
+        )
+    if len(data) > total or len(data) != fields.integer("next"):
+        raise WireError("A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again")
+    return len(data) == total
+
+
+def _head_and_bodies(data: bytes) -> tuple[JsonObject, bytes]:
     head, _line_end, bodies = data.partition(b"\n")
+    if len(head) > _MAX_HEAD_BYTES:
+        raise WireError("A host sent a result that cannot be read", f"a head of {len(head)} bytes", "record again")
     try:
         decoded = json.loads(head)
     except (ValueError, RecursionError) as error:
@@ -139,7 +161,7 @@ def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tupl
 
 def _chunk(data: object) -> bytes:
     try:
-        chunk = base64.b64decode(str(data), validate=True)
+        chunk = base64.b64decode(data if isinstance(data, str) else "", validate=True)
     except (binascii.Error, ValueError) as error:
         raise WireError("A host sent a capture that is not base64", str(error), "record again") from error
     if not chunk:
@@ -149,12 +171,16 @@ def _chunk(data: object) -> bytes:
 
 def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> HostRecord:
     fields = Fields(head, "result")
-    captures, offset = [], 0
+    captures: list[Capture] = []
+    offset, room = 0, MAX_UNPACKED_BYTES
     for row in fields.rows("captures"):
-        capture = Capture.from_wire(row)
-        body = bodies[offset : offset + capture.size]
+        capture = replace(Capture.from_wire(row), file="")
+        if capture.outcome == "profiled":
+            taken = {other.file for other in (*record.captures, *captures)}
+            capture, unpacked = _store(run, record, capture, bodies[offset : offset + capture.size], room, taken)
+            room -= unpacked
         offset += capture.size
-        captures.append(_store(run, record, replace(capture, file=""), body))
+        captures.append(capture)
     error = head.get("error")
     record = replace(
         record,
@@ -171,28 +197,40 @@ def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> Host
     return record
 
 
-def _store(run: Run, record: HostRecord, capture: Capture, body: bytes) -> Capture:
-    """Write one capture, read and written anew, so that only what was understood lies in the folder."""
-    if capture.outcome != "profiled":
-        return capture
+def _store(
+    run: Run, record: HostRecord, capture: Capture, body: bytes, room: int, taken: set[str]
+) -> tuple[Capture, int]:
+    """Write one capture, read and written anew, so that only what was understood lies in the folder.
+
+    Also tells how much it was when unpacked: ``room`` at most.
+    """
+    size = 0
     try:
-        inflater = zlib.decompressobj()
-        document = inflater.decompress(body, MAX_CAPTURE_BYTES)
-        if not inflater.eof:
-            raise WireError("A host sent a capture that is cut off or too large", f"{len(body)} bytes", "record again")
+        document = _unpack(body, min(room, MAX_CAPTURE_BYTES))
+        size = len(document)
         data = write(parse(document), f"{record.host} {capture.process.name}")
-    except (zlib.error, FleetError) as error:
-        text = str(error) if not isinstance(error, FleetError) else f"{error.reason}: {error.detail}"
-        return replace(
+    except FleetError as error:
+        failed = replace(
             capture,
             outcome="failed",
             reason="The capture cannot be read",
-            detail=text,
+            detail=f"{error.reason}: {error.detail}",
             remedy="record again; see the notes",
         )
+        return failed, size
     name = stem(capture.process)
-    taken = {other.file for other in record.captures}
     if f"{name}.speedscope.json" in taken:
         name += "-" + record.recording
     run.write_capture(record.host, name + ".speedscope.json", data)
-    return replace(capture, file=name + ".speedscope.json")
+    return replace(capture, file=name + ".speedscope.json"), size
+
+
+def _unpack(body: bytes, most: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        document = inflater.decompress(body, max(1, most))
+    except zlib.error as error:
+        raise WireError("A host sent a capture that cannot be unpacked", str(error), "record again") from error
+    if not inflater.eof:
+        raise WireError("A host sent a capture that is cut off or too large", f"{len(body)} bytes", "record again")
+    return document
