@@ -148,7 +148,7 @@ class Folder:
         return folder
 
     def exists(self) -> bool:
-        return os.path.isdir(self.path)
+        return os.path.isdir(self.path) and not os.path.islink(self.path)
 
     def file(self, name: str) -> str:
         return self.path + "/" + name
@@ -196,14 +196,15 @@ def _delete(path: str) -> bool:
     """Whether ``path`` is gone now. Directories in it are not of our making: they stay, and it with them."""
     for _attempt in range(3):
         try:
+            if os.path.islink(path) or os.path.isfile(path):
+                _unlink(path)
+                return True
             for name in os.listdir(path):
                 _unlink(path + "/" + name)
             os.rmdir(path)
             return True
         except FileNotFoundError:
             return True
-        except NotADirectoryError:
-            _unlink(path)
         except OSError:
             continue
     return False
