@@ -114,7 +114,8 @@ def test_counts(stdout, expected):
 
 def test_remarks():
     assert remarks("", Counts(10, 0)) == []
-    assert remarks("py-spy> Stopped sampling because process exited\n", Counts(10, 0)) == ["the target ended in the window"]
+    ended = "py-spy> Stopped sampling because process exited\n"
+    assert remarks(ended, Counts(10, 0)) == ["the target ended in the window"]
     assert "fell behind" in remarks("1.10s behind in sampling, results may be inaccurate.", Counts(10, 0))[0]
     assert remarks("", Counts(18, 92)) == ["92 of 110 attempts to read a stack failed"]
 
