@@ -331,7 +331,12 @@ def test_the_plan_of_check_mode() -> None:
     planned = {
         "web-01": {
             "targets": [row(1, "hot: 97.5 % CPU")],
-            "skipped_processes": [row(2, "idle: 0.1 % CPU"), row(3, "idle: 0.0 % CPU")],
+            "skipped_processes": [
+                *(row(pid, "does not match the pattern") for pid in range(20, 29)),
+                row(2, "idle: 0.1 % CPU"),
+                row(3, "idle: 0.0 % CPU"),
+                row(4, "gunicorn master of 2 workers"),
+            ],
             "notes": [],
         },
         "web-02": {"targets": [], "notes": ["pattern 'x' matched 0 of 9 processes"]},
@@ -340,10 +345,12 @@ def test_the_plan_of_check_mode() -> None:
         "web-05": {"targets": [{"pid": "x"}]},
     }
     lines = plan_lines(planned, ["web-01", "web-02", "web-03", "web-04", "web-05"])
-    assert lines[3:6] == [
+    assert lines[3:8] == [
         "web-01",
         "  profile   gunicorn: worker [shop] (pid 1, www-data): hot: 97.5 % CPU",
         "  skip      2 (pid 2, pid 3): e.g. idle: 0.1 % CPU",
+        "  skip      1 (pid 4): gunicorn master of 2 workers",
+        "  skip      9 (pid 20, pid 21 (+7 more)): does not match the pattern",
     ]
     body = "\n".join(lines)
     assert "web-02: pattern 'x' matched 0 of 9 processes" in body
