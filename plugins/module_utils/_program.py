@@ -50,7 +50,7 @@ def _start(data: Answer, payload: Payload) -> Answer:
 
 
 def _collect(data: Answer, _payload: Payload) -> Answer:
-    """One chunk of a finished recording; the recording is deleted by :func:`_afterwards` once the last one is written."""
+    """One chunk of a finished recording, which :func:`_afterwards` deletes once the last one is written."""
     from ._recording import RESULT, Request, gone, require, wait_for_result
 
     folder = require(str(data.get("recording", "")))
@@ -136,7 +136,7 @@ _OPERATIONS: Dict[str, Callable[[Answer, Payload], Answer]] = {
 
 
 def serve(arguments: bytes, stream: BinaryIO, payload_size: int) -> None:
-    """Answer one operation on stdout; ``stream`` holds ``payload_size`` more bytes, read only if the operation wants them."""
+    """Answer one operation on stdout; ``stream`` holds ``payload_size`` more bytes, read if it wants them."""
     os.umask(0o077)  # files get modes of their own; nothing that is forgotten is anybody's to read
     data: Answer = {}
     answer: Answer
@@ -175,7 +175,9 @@ def _unexpected(error: Exception) -> HostError:
         last, trace = trace, trace.tb_next
     where = "" if last is None else " (%s:%d)" % (os.path.basename(last.tb_frame.f_code.co_filename), last.tb_lineno)
     return HostError(
-        "The host program failed", "%s: %s%s" % (type(error).__name__, error, where), "report this line as a bug of pyspy.fleet"
+        "The host program failed",
+        "%s: %s%s" % (type(error).__name__, error, where),
+        "report this line as a bug of pyspy.fleet",
     )
 
 
@@ -216,7 +218,7 @@ def main() -> None:
     try:
         _main(sys.argv[1:])
     except HostError as error:
-        sys.exit("%s: %s" % (error.reason, error.detail))
+        raise SystemExit("%s: %s" % (error.reason, error.detail)) from None
 
 
 def _main(words: List[str]) -> None:
@@ -234,4 +236,4 @@ def _main(words: List[str]) -> None:
         data = _read_arguments(words[1].encode("utf-8", "surrogateescape")) if len(words) == 2 else {}
         serve(json.dumps(dict(data, operation=words[0])).encode(), sys.stdin.buffer, 0)
     else:
-        sys.exit("usage: pyspy-fleet-host.pyz %s [JSON]" % "|".join(sorted(_OPERATIONS)))
+        raise SystemExit("usage: pyspy-fleet-host.pyz %s [JSON]" % "|".join(sorted(_OPERATIONS)))

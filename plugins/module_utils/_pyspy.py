@@ -10,7 +10,7 @@ The messages were read off py-spy 0.4.3 (and its source) while it failed for rea
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ._errors import HostError
 from ._plan import Plan
@@ -33,7 +33,7 @@ class Counts(NamedTuple):
 
 
 def record_arguments(plan: Plan, pid: int, output: str, duration: int) -> List[str]:
-    """Arguments (without the program) for one recorder of ``duration`` seconds on ``pid`` that writes speedscope to ``output``."""
+    """What one recorder on ``pid`` is told: ``duration`` seconds, speedscope to the path ``output``."""
     arguments = ["record", "--pid", str(pid), "--format", "speedscope", "--output", output]
     arguments += ["--rate", str(plan.rate), "--duration", str(duration + OWN_END_MARGIN), "--full-filenames"]
     for wanted, flag in (
@@ -116,7 +116,9 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "py-spy cannot read native frames on this architecture",
         "leave native out",
     ),
-    Symptom("Invalid argument (os error 22)", "the target has another word size than py-spy", "install the matching py-spy"),
+    Symptom(
+        "Invalid argument (os error 22)", "the target has another word size than py-spy", "install the matching py-spy"
+    ),
     Symptom(
         "No python processes found in process",
         "no Python process was found below the target, or attaching was refused",
@@ -126,7 +128,9 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "No such file or directory (os error 2)", "the target ended before it could be attached to", "select again"
     ),
     Symptom(
-        "Failed to get process executable name", "the target ended, or may not be looked at", "select again, with become (-b)"
+        "Failed to get process executable name",
+        "the target ended, or may not be looked at",
+        "select again, with become (-b)",
     ),
 )
 

@@ -66,9 +66,7 @@ class Recorder:
                 raise Gone(pid)
             self._state_before = self._process.state
         except Gone:
-            self.failure = HostError(
-                "the target ended before it could be attached to", "PID %d" % pid, "select again"
-            )
+            self.failure = HostError("the target ended before it could be attached to", "PID %d" % pid, "select again")
             return
         self._files = [os.memfd_create("pyspy-fleet-" + name) for name in ("capture", "stdout", "stderr")]
         arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files[0], duration)
@@ -122,7 +120,7 @@ class Recorder:
             return "PID %s: ended in the window" % pid
 
     def _await_its_end(self) -> None:
-        """A py-spy that ended well without having been told to saw its target end; the kernel may be a moment behind."""
+        """A py-spy that ended well without being told to saw its target end; the kernel may be a moment behind."""
         limit = time.monotonic() + _PASSING_AWAY
         while self._process is not None and self.status == 0 and not self._told and time.monotonic() < limit:
             if self._process.state in ("Z", "X"):
@@ -151,7 +149,9 @@ class Recorder:
                 self._process.close()
 
     def _result(self) -> Tuple[Counts, List[str], bytes]:
-        stdout, stderr = (b"".join(_pieces(descriptor, WORDS_LIMIT)).decode("utf-8", "replace") for descriptor in self._files[1:])
+        stdout, stderr = (
+            b"".join(_pieces(descriptor, WORDS_LIMIT)).decode("utf-8", "replace") for descriptor in self._files[1:]
+        )
         counted = counts(stdout)
         if self.killed:
             raise HostError(
@@ -213,9 +213,7 @@ def _tether() -> Callable[[], None]:
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _become_pyspy(
-    binary: int, arguments: List[str], files: List[int], keeper: int, tether: Callable[[], None]
-) -> None:
+def _become_pyspy(binary: int, arguments: List[str], files: List[int], keeper: int, tether: Callable[[], None]) -> None:
     """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
     try:
         tether()

@@ -37,7 +37,8 @@ RESTORE_MARGIN = 10.0
 class Request(NamedTuple):
     """What start decided: all that the keeper needs.
 
-    ``targets`` are ``Process.to_wire()`` objects; ``stopped`` the PIDs among them that were stopped before us; ``binary`` is where py-spy is, with its version and sha256.
+    ``targets`` are ``Process.to_wire()`` objects, ``stopped`` the PIDs among them that were stopped before us;
+    ``binary`` is where py-spy is, with its version and sha256.
     ``ends_at`` is the planned end of the window, ``keep_until_at`` when uncollected captures are deleted.
     """
 

@@ -41,7 +41,9 @@ class Order(NamedTuple):
     def from_wire(cls, data: Dict[str, object]) -> Order:
         keep = data.get("keep", 900)
         if isinstance(keep, bool) or not isinstance(keep, int) or not 10 <= keep <= 86400:
-            raise HostError("keep is not a whole number from 10 to 86400 (s)", "got %r" % (keep,), "choose another value")
+            raise HostError(
+                "keep is not a whole number from 10 to 86400 (s)", "got %r" % (keep,), "choose another value"
+            )
         return cls(
             selectors=Selectors.from_wire(_object(data, "selectors")),
             options=Options.from_wire(_object(data, "options")),
@@ -111,7 +113,9 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
             keeper = launch(folder, request, program)
         except OSError as error:
             folder.remove()
-            raise HostError("The recording cannot be started", str(error), "free space below the state directory") from None
+            raise HostError(
+                "The recording cannot be started", str(error), "free space below the state directory"
+            ) from None
         except HostError:
             folder.remove()
             raise
@@ -155,10 +159,12 @@ def _targets(order: Order, selection: Selection) -> Selection:
         return selection
     chosen = {target.pid for target in selection.targets}
     below = {target.pid: _ancestor_in(target.pid, chosen) for target in selection.targets}
-    return _without(selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up})
+    return _without(
+        selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up}
+    )
 
 
-def _ancestor_in(pid: int, chosen: "set[int]") -> int:
+def _ancestor_in(pid: int, chosen: set[int]) -> int:
     for _generation in range(64):
         try:
             with ProcessDir(pid) as process:

@@ -80,7 +80,10 @@ class Host:
             check=False,
             timeout=120,
         )
-        return _bundle.parse_answer(done.stdout.decode(), done.stderr.decode(), done.returncode, self.interpreter)
+        answer: dict[str, Any] = _bundle.parse_answer(
+            done.stdout.decode(), done.stderr.decode(), done.returncode, self.interpreter
+        )
+        return answer
 
     def order(self, pids: list[int], duration: int = 2, keep: int = 60, **options: Any) -> dict[str, Any]:
         release = _releases.known()

@@ -113,7 +113,7 @@ def test_owners_that_are_not_pairs_of_numbers_are_nobody(folder, sleeper):
     assert owners(folder) == {"keeper": Owner(*own)}
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5))
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_whatever_lies_in_the_keepers_file_is_read(tmp_path_factory, value):
     folder = Folder.__new__(Folder)
     folder.path, folder.identity = str(tmp_path_factory.mktemp("folder")), "00"

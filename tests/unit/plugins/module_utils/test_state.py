@@ -198,7 +198,7 @@ def test_what_cannot_be_removed_is_not_said_to_be(folder, base):
 def test_many_remove_the_same_folder(folder, base):
     for number in range(200):
         folder.write(str(number), b"")
-    threads = [threading.Thread(target=folder.remove) for _ in range(4)]
+    threads = [threading.Thread(target=folder.remove) for _one in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -223,7 +223,7 @@ for _round in range(40):
 
 def test_the_directory_comes_and_goes_under_many_at_once(base):
     script = RACER.format(path=sys.path, base=str(base))
-    racers = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    racers = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _one in range(4)]
     assert [(racer.communicate()[1], racer.returncode) for racer in racers] == [("", 0)] * 4
     assert not base.exists()
 

@@ -352,8 +352,10 @@ def test_a_recording_that_failed_says_why(run):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(sorted(head())) | st.sampled_from(sorted(capture())), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(sorted(head())) | st.sampled_from(sorted(capture())), inner, max_size=6)
+    ),
     max_leaves=20,
 )
 
