@@ -147,13 +147,15 @@ def test_an_idle_target_is_no_failure(host: Host) -> None:
 
 def test_one_recorder_per_target(host: Host) -> None:
     with target() as busy, target() as other:
-        first = host.start([busy.pid], duration=4)
+        first = host.start([busy.pid], duration=60)
+        keeper = parent_of(recorder_of(busy.pid))
         second = host.ask("start", host.order([busy.pid]))
         assert not second["ok"] and "already being sampled" in second["error"]["reason"]
         assert first["recording"]["id"] in second["error"]["detail"]
         third = host.start([busy.pid, other.pid], duration=1)
         assert [one["pid"] for one in third["selection"]["targets"]] == [other.pid]
         assert any("already being sampled" in one["reason"] for one in third["selection"]["skipped"])
+        os.kill(keeper, signal.SIGTERM)  # ends its window early, and keeps what it has
         for started in (first, third):
             head, _bodies = host.collect(started["recording"]["id"])
             assert head["captures"][0]["outcome"] == "profiled"
