@@ -120,6 +120,8 @@ def wait_for_result(folder: Folder, patience: float) -> str:
     request = Request.read(folder)
     while True:
         now_in = phase(folder, request)
+        if now_in != "done" and not folder.exists():
+            raise gone(folder.identity)  # somebody else collected or removed it meanwhile
         if now_in != "recording" or time.monotonic() >= limit:
             return now_in
         time.sleep(0.05)

@@ -2,12 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests of the rooms "detach", "logind" and "units": which way a keeper goes, and what is asked of systemd."""
+"""Tests of the rooms "detach", "logind", "units" and "daemon": which way a keeper goes, and who watches over it."""
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -159,3 +161,32 @@ def test_without_the_tools(monkeypatch):
     with pytest.raises(HostError) as caught:
         _units._ask("systemd-run", [])
     assert "systemd-run is not there" in caught.value.detail
+
+
+WATCHDOG = """
+import os, signal, sys, time
+sys.path[:] = {path!r}
+from ansible_collections.pyspy.fleet.plugins.module_utils import _daemon
+from ansible_collections.pyspy.fleet.plugins.module_utils._recording import Request
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGCHLD, signal.SIGTERM}})
+request = Request({{}}, [], [], {{}}, "", "", "", time.monotonic() + {ends_in}, time.monotonic() + 1000)
+keeper = os.fork()
+if keeper == 0:
+    signal.sigwait({{signal.SIGTERM}} if {obedient} else {{signal.SIGUSR1}})
+    os._exit(0)
+if {told}:
+    os.kill(os.getpid(), signal.SIGTERM)
+print(_daemon._await_keeper(keeper, request).keep_until_at == 0.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends_in", "obedient", "told", "forgets"),
+    [(1000, True, True, True), (-100, False, False, False), (-100, False, True, True)],
+    ids=["told to go while the keeper still runs", "the keeper is late", "both"],
+)
+def test_a_watchdog_remembers_that_it_was_told_to_go(ends_in, obedient, told, forgets):
+    """Else it would stay until the keep deadline although its recording is gone."""
+    script = WATCHDOG.format(path=sys.path, ends_in=ends_in, obedient=obedient, told=told)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == str(forgets)

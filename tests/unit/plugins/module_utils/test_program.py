@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.module_utils import _program, _recording, _state
+from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
 
 #: Without operations that touch this machine.
@@ -75,6 +77,15 @@ def test_a_surprise_names_the_place_and_is_no_traceback(operation):
     answer = ask(json.dumps({"operation": operation, "recording": "00aa", "size": "x", "patience": []}).encode())
     if not answer["ok"]:
         assert set(answer["error"]) == {"reason", "detail", "remedy"}
+
+
+def test_a_result_that_goes_between_two_looks_at_it(monkeypatch, tmp_path):
+    """Another collect, a clean-up or the keep deadline was faster."""
+    monkeypatch.setattr(_state, "base_path", lambda: str(tmp_path))
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(_recording, "wait_for_result", lambda _folder, _patience: "done")
+    with pytest.raises(HostError, match="has no recording"):
+        _program._collect({"recording": _state.Folder.create().identity}, bytes)
 
 
 def test_nested_arguments():

@@ -128,6 +128,13 @@ def test_waiting_ends_with_the_patience_or_with_the_result(folder, monkeypatch):
     assert wait_for_result(folder, 5) == "done"
 
 
+def test_waiting_ends_when_somebody_else_took_it(folder, monkeypatch):
+    request().write(folder)
+    monkeypatch.setattr(_recording.time, "sleep", lambda _seconds: folder.remove())
+    with pytest.raises(HostError, match="has no recording"):
+        wait_for_result(folder, 5)
+
+
 def test_what_must_be_there(folder):
     assert require(folder.identity).path == folder.path
     with pytest.raises(HostError, match="has no recording 00aa") as caught:
