@@ -120,6 +120,11 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "Invalid argument (os error 22)", "the target has another word size than py-spy", "install the matching py-spy"
     ),
     Symptom(
+        "File too large (os error 27)",
+        "the capture grew too large; its samples are lost",
+        "shorten the window, or lower the rate",
+    ),
+    Symptom(
         "No python processes found in process",
         "no Python process was found below the target, or attaching was refused",
         "try without subprocesses to see which",

@@ -159,12 +159,6 @@ class Recorder:
                 "it did not write its result within the grace after SIGINT",
                 "a target thread in uninterruptible sleep (state D) causes this in blocking mode: leave native out",
             )
-        if self.status == signal.SIGXFSZ:
-            raise HostError(
-                "the capture grew too large; its samples are lost",
-                "more than %d MiB" % (OUTPUT_LIMIT >> 20),
-                "shorten the window, or lower the rate",
-            )
         if counted is None or self.status != 0:
             raise diagnose(_exit_text(self.status), stdout, stderr)
         if not self._confirmed:

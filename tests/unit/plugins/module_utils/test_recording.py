@@ -2,21 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests of the room "recording": phases as they follow from what lies in the folder and who is alive."""
+"""Tests of the rooms "recording" and "recorder": phases as they follow from the folder and who is alive; limits."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.module_utils import _recording, _state
+from ansible_collections.pyspy.fleet.plugins.module_utils import _recorder, _recording, _state
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
+from ansible_collections.pyspy.fleet.plugins.module_utils._plan import Options, plan
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import ProcessDir, boot_id
+from ansible_collections.pyspy.fleet.plugins.module_utils._recorder import Capture, Recorder
 from ansible_collections.pyspy.fleet.plugins.module_utils._recording import (
     KEEPER,
     REQUEST,
@@ -153,3 +156,44 @@ def test_targets_of_open_windows(folder):
     assert sampled_now() == {Owner(1, 5): folder.identity}
     folder.write(RESULT, b"")
     assert sampled_now() == {}
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """A recorder of a process that is busy."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        pid, start = identity(busy.pid)
+        options = Options.from_wire({"duration": 1, "rate": 20})
+        yield Recorder({"pid": pid, "start": start}, plan(options))
+        busy.kill()
+
+
+def run_to_the_end(recorder: Recorder, binary: str) -> Capture:
+    descriptor = os.open(binary, os.O_RDONLY)
+    recorder.start(descriptor, -4)  # py-spy ends by itself five seconds after the window: here after one
+    os.close(descriptor)
+    recorder.confirm()
+    _pid, status = os.waitpid(recorder.pid, 0)
+    recorder.confirm()
+    recorder.ended(status)
+    return recorder.capture()
+
+
+PY_SPY = str(Path(sys.executable).with_name("py-spy"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists(PY_SPY), reason="needs root and py-spy")
+@pytest.mark.parametrize(("limit", "outcome"), [(1 << 20, "profiled"), (512, "failed")])
+def test_a_capture_has_a_limit(recorder, monkeypatch, limit, outcome):
+    monkeypatch.setattr(_recorder, "OUTPUT_LIMIT", limit)
+    head, body = run_to_the_end(recorder, PY_SPY)
+    assert head["outcome"] == outcome, head
+    assert bool(body) is (outcome == "profiled")
+    if outcome == "failed":
+        assert "grew too large" in str(head["reason"]) and head["remedy"]
+
+
+def test_a_py_spy_that_cannot_be_executed_says_so(recorder, tmp_path):
+    (tmp_path / "py-spy").write_bytes(b"no program")
+    head, body = run_to_the_end(recorder, str(tmp_path / "py-spy"))
+    assert head["outcome"] == "failed" and "starting py-spy failed" in str(head["detail"]) and body == b""
