@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import re
@@ -46,50 +47,71 @@ _PACKING = 0.25
 #: A live controller collects at once; a recording that waits longer than this has lost its controller (seconds).
 ORPHANED_AFTER = 30.0
 
+#: What ansible-playbook hands on to its workers after Ctrl-C, one right after the other.
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+
 
 def wait_for_window(run: Run, ends: float) -> None:
     """Sleep on the controller until ``ends`` (seconds since the epoch); once per run, say what Ctrl-C means."""
-    left = ends - time.time()
-    if left <= 0:
+    if ends <= time.time():
         return
-    name = os.path.basename(run.path)
-    advice = (
+    # Opened before it is needed: on Ctrl-C the main process may be gone before this worker is.
+    terminal = _terminal()
+    previous = {number: signal.getsignal(number) for number in _INTERRUPTIONS}
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        for other in _INTERRUPTIONS:
+            signal.signal(other, signal.SIG_IGN)  # they come together, and the second would cut us off
+        if terminal is not None and run.claim("interrupted"):
+            with contextlib.suppress(OSError):  # somebody closed the terminal
+                os.write(terminal, _advice(run.name).encode())
+        handler = previous[number]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in _INTERRUPTIONS:
+        signal.signal(number, interrupted)
+    try:
+        if run.claim("announced"):
+            _announce(ends)
+        time.sleep(max(0.0, ends - time.time()))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if terminal is not None:
+            os.close(terminal)
+
+
+def _advice(name: str) -> str:
+    return (
+        "\nInterrupted: the recordings go on until their deadline on the hosts, which then\n"
+        "put themselves back and keep the captures for 15 minutes (pyspy_keep).\n"
         "With the same -i, -l and -b, to fetch the captures later, or to end the recordings now:\n"
         f"  ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={name}\n"
-        "  ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true"
+        "  ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true\n"
     )
-    if run.claim("announced"):
-        until = time.strftime("%H:%M:%S", time.localtime(ends))
+
+
+def _announce(ends: float) -> None:
+    """Say how long the window is open. A worker that is killed while it hands a line on would hang the whole run."""
+    until = time.strftime("%H:%M:%S", time.localtime(ends))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
         Display().display(
             f"The window is open until {until}. After Ctrl-C the recordings go on until then on the hosts."
         )
-    previous = signal.getsignal(signal.SIGINT)
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        if run.claim("interrupted"):
-            _tell_terminal(
-                "\nInterrupted: the recordings go on until their deadline on the hosts, which then\n"
-                "put themselves back and keep the captures for 15 minutes (pyspy_keep).\n" + advice + "\n"
-            )
-        if callable(previous):
-            previous(number, frame)
-
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        time.sleep(max(0.0, ends - time.time()))
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)
 
 
-def _tell_terminal(text: str) -> None:
-    """Print from a worker although its own output is cut off and the main process is already going down."""
+def _terminal() -> int | None:
+    """Where the main process shows errors, opened anew: a worker's own output goes nowhere."""
     for stream in (2, 1):
         try:
-            with open(f"/proc/{os.getppid()}/fd/{stream}", "w", encoding="utf-8") as terminal:
-                terminal.write(text)
-                return
+            return os.open(f"/proc/{os.getppid()}/fd/{stream}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
         except OSError:
             continue
+    return None
 
 
 def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:

@@ -26,6 +26,10 @@ from ._releases import NEWEST, known
 from ._run import Run, open_run, process_key, safe_name
 from ._wire import ErrorText, HostRecord, JsonObject
 
+#: A host that went away is noticed after half a minute. TCP alone takes a quarter of an hour over it, and the report
+#: with it. ssh takes the first value that it meets for an option, so settings of the user's own win.
+_KEEPALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
+
 
 class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
     """Base of the actions that run an operation of the host program.
@@ -91,9 +95,10 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             self.write_failure(run, record, error)
             raise
         except AnsibleConnectionFailure as error:
-            text = ErrorText(
-                "The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l"
-            )
+            remedy = "see that ssh to it works, or leave it out with -l"
+            if record.recording:
+                remedy = f"when it is back: ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={run.name}"
+            text = ErrorText("The host cannot be reached", " ".join(str(error).split()), remedy)
             run.write_host(replace(record, status="unreachable", error=text))
             raise
 
@@ -125,6 +130,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         """
         interpreter = self._python or self._interpreter()
         data = envelope(operation, arguments, payload)
+        self._keep_alive()
         try:
             out = self._through_stdin(interpreter, data) if self._has_stdin() else None
             if out is None or (out["rc"] and needs_terminal(out["stdout"], out["stderr"])):
@@ -146,6 +152,13 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         value = constants.config.get_config_value("INTERPRETER_PYTHON", variables=self._variables)
         name = str(self._templar.template(value)) if value else "auto"
         return None if name in ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent") else name
+
+    def _keep_alive(self) -> None:
+        connection = self._connection
+        if connection.transport == "ssh":
+            extra = str(connection.get_option("ssh_extra_args") or "")
+            if _KEEPALIVE not in extra:
+                connection.set_option("ssh_extra_args", f"{extra} {_KEEPALIVE}".strip())
 
     def _has_stdin(self) -> bool:
         connection = self._connection

@@ -12,7 +12,6 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -387,16 +386,16 @@ def test_a_window_that_is_over_is_not_waited_for(run, monkeypatch):
     wait_for_window(run, time.time() - 1)
 
 
-def test_waiting_is_announced_once_and_ctrl_c_still_interrupts(run, monkeypatch, capsys):
+def test_waiting_is_announced_once_and_ctrl_c_still_interrupts(run, monkeypatch, capsys, tmp_path):
     def interrupt(_seconds: float) -> None:
         os.kill(os.getpid(), 2)
 
-    told: list[str] = []
-    tell: Callable[[str], None] = told.append
-    monkeypatch.setattr(_collect, "_tell_terminal", tell)
+    terminal = tmp_path / "terminal"
+    monkeypatch.setattr(_collect, "_terminal", lambda: os.open(terminal, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     monkeypatch.setattr(_collect.time, "sleep", interrupt)
     for _host in range(2):
         with pytest.raises(KeyboardInterrupt):
             wait_for_window(run, time.time() + 30)
     assert capsys.readouterr().out.count("The window is open until") == 1
-    assert len(told) == 1 and run.name in told[0] and "pyspy_cleanup_force" in told[0]
+    told = terminal.read_text()
+    assert told.count("Interrupted: ") == 1 and run.name in told and "pyspy_cleanup_force" in told
