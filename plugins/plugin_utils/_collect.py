@@ -23,7 +23,7 @@ from ansible.utils.display import Display
 
 from ._errors import FleetError
 from ._formats._speedscope import parse, write
-from ._host import HostAction
+from ._host import HostAction, refuse_orphans
 from ._report import render_target
 from ._run import Run, stem
 from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
@@ -57,10 +57,10 @@ def wait_for_window(run: Run, ends: float) -> None:
         return
     # Opened before it is needed: on Ctrl-C the main process may be gone before this worker is.
     terminal = _terminal()
-    previous = {number: signal.getsignal(number) for number in _INTERRUPTIONS}
+    previous = {int(number): signal.getsignal(number) for number in _INTERRUPTIONS}
 
     def interrupted(number: int, frame: FrameType | None) -> None:
-        for other in _INTERRUPTIONS:
+        for other in previous:
             signal.signal(other, signal.SIG_IGN)  # they come together, and the second would cut us off
         if terminal is not None and run.claim("interrupted"):
             with contextlib.suppress(OSError):  # somebody closed the terminal
@@ -69,7 +69,7 @@ def wait_for_window(run: Run, ends: float) -> None:
         if callable(handler):
             handler(number, frame)
 
-    for number in _INTERRUPTIONS:
+    for number in previous:
         signal.signal(number, interrupted)
     try:
         if run.claim("announced"):
@@ -80,6 +80,7 @@ def wait_for_window(run: Run, ends: float) -> None:
             signal.signal(number, handler)
         if terminal is not None:
             os.close(terminal)
+    refuse_orphans()
 
 
 def _advice(name: str) -> str:

@@ -9,6 +9,7 @@ Action plugins of faces that work on hosts derive from :class:`HostAction`.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         self._variables = task_vars or {}
         self._python: str | None = None
         try:
+            refuse_orphans()
             result.update(self.perform(self._options()))
         except FleetError as error:
             result.update(failed=True, msg=str(error), reason=error.reason, detail=error.detail, remedy=error.remedy)
@@ -212,6 +214,16 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
                 "py-spy was brought but the host does not see it", "", "run the install playbook with -vvv"
             )
         return answer
+
+
+def refuse_orphans() -> None:
+    """Stop a worker whose ``ansible-playbook`` was killed: it would go on, and nobody is left to make the report.
+
+    Captures stay on the host, for the playbook that makes one.
+    """
+    controller = multiprocessing.parent_process()
+    if controller is not None and controller.pid != os.getppid():
+        raise FleetError("ansible-playbook was killed", "", "run the playbook pyspy.fleet.collect")
 
 
 def _not_run(words: str) -> FleetError:
