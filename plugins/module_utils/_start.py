@@ -87,7 +87,8 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     way()  # a refusal comes before anything is brought
     found, brought = bring(order.binary, order.size, payload())
     if found is None:
-        return {"need_binary": {"architecture": machine()}}
+        nothing = _nothing_to_sample(order)
+        return {"need_binary": {"architecture": machine()}} if nothing is None else _answer(nothing, None, False)
     os.close(found.fd)
     selection = _targets(order, look(order.selectors))
     if not selection.targets:
@@ -122,6 +123,14 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     answer = _answer(selection, order, brought)
     answer["recording"] = {"id": folder.identity, "ends_in": ends_at - time.monotonic(), "keeper": keeper}
     return answer
+
+
+def _nothing_to_sample(order: Order) -> Optional[Selection]:
+    """The selection where it holds no target, so that nothing is brought; a first look does without CPU times."""
+    if look(order.selectors, 0).targets:
+        return None
+    selection = look(order.selectors)
+    return None if selection.targets else selection
 
 
 def bring(binary: Wanted, size: int, payload: bytes) -> Tuple[Optional[Found], bool]:

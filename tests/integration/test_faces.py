@@ -80,6 +80,17 @@ def test_install_and_remove_by_playbook(fleet: Fleet, tmp_path: Path) -> None:
         assert (host.root / BINARY[1:]).exists() is there
 
 
+@pytest.mark.parametrize(("variable", "value", "code"), [("pyspy_pattern", "nonsense", 0), ("pyspy_pids", 999999, 2)])
+def test_nothing_is_brought_where_there_is_nothing_to_sample(
+    fleet: Fleet, tmp_path: Path, variable: str, value: object, code: int
+) -> None:
+    hosts = fleet.hosts[5:]
+    before = traces(hosts)
+    done = play(fleet, tmp_path, "profile", "-l", "web6", **{variable: value})
+    assert done.code == code and done.recap("web6")["changed"] == 0
+    assert changes(hosts, before) == {"web6": []}
+
+
 OWN_PLAYBOOK = """
 - hosts: web
   gather_facts: false
