@@ -207,7 +207,7 @@ def test_a_head_that_cannot_be_read(data):
 
 def bomb(size: int) -> bytes:
     packer = zlib.compressobj(9)
-    return b"".join(packer.compress(b"[" * 65536) for _ in range(size // 65536)) + packer.flush()
+    return b"".join(packer.compress(b"[" * 65536) for _block in range(size // 65536)) + packer.flush()
 
 
 def first_weight(weight: bytes) -> bytes:

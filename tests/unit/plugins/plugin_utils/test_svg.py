@@ -50,7 +50,8 @@ def test_layout_places_children_under_their_parents() -> None:
 def test_lines_of_one_function_share_a_box_and_the_hottest_is_kept() -> None:
     frames = [(Frame("f", "a.py", line),) for line in (1, 2, 2)]
     root = tree(Profile((CPU,), tuple(Stack(stack, 1.0, 1) for stack in frames)))
-    [node] = root.children.values()
+    assert len(root.children) == 1
+    node = next(iter(root.children.values()))
     assert (node.own, node.total, node.line) == (3.0, 3.0, 2)
 
 
