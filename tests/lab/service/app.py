@@ -6,7 +6,8 @@
 
 ``GET /checkout?seconds=N`` keeps the worker that got it busy for N seconds
 (checkout, price_basket, apply_discounts, add_tax), with ``&rest=S`` resting for S
-seconds after each basket; every other address is answered at once. Only the standard library, so that it runs on any host.
+seconds after each basket. Every other address is answered at once. Only the
+standard library, so that it runs on any host.
 """
 
 from __future__ import annotations
