@@ -31,7 +31,7 @@ from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
 #: Compressed captures of one host beyond this are not taken (bytes): 8 busy targets over an hour stay far below it.
 MAX_HOST_BYTES = 128 * 1024 * 1024
 #: One capture unpacked (bytes).
-MAX_CAPTURE_BYTES = 256 * 1024 * 1024
+MAX_CAPTURE_BYTES = 128 * 1024 * 1024
 #: All captures of one host unpacked (bytes): what is a megabyte on the wire may be a thousand of them here.
 MAX_UNPACKED_BYTES = 4 * MAX_CAPTURE_BYTES
 #: The line before the captures: some kilobytes for each target.
