@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime collection profile test bench clean
+.PHONY: help program setup runtime collection profile test bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
@@ -28,6 +28,11 @@ test: setup  ## Run every test and check (as root: the integration tests too)
 bench: setup  ## Measure profile.yml beside a plain ssh loop and a plain playbook
 	@test -d bench || { echo "make: there is no bench/ yet" >&2; exit 1; }
 	@.venv/bin/python -m bench
+
+program: runtime  ## Write the host program to build/, to be run by hand on a host
+	@mkdir -p build
+	@PYTHONPATH=.collections .venv/bin/python -m ansible_collections.pyspy.fleet.plugins.plugin_utils._bundle \
+	    build/pyspy-fleet-host.pyz
 
 clean:  ## Remove what make made (environments, caches, build results)
 	rm -rf .venv .venvs .collections .cache build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,7 +25,9 @@ CONTESTANTS: dict[str, Callable[[Arena, Path], None]] = {"bare": bare, "plain": 
 
 
 def main() -> int:
-    print(f"One target a host, a window of {WINDOW} s, forks {FORKS}, ssh connections warm; median of {ROUNDS} rounds.\n")
+    print(
+        f"One target a host, a window of {WINDOW} s, forks {FORKS}, ssh connections warm; median of {ROUNDS} rounds.\n"
+    )
     print("| hosts | py-spy | contestant | s | ÷ bare | controller CPU s per host | MB on the wire | graphs |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     complete = True
@@ -52,7 +54,10 @@ def _compare(arena: Arena, size: int, present: bool) -> bool:
         wire = statistics.median(cost.wire for cost in rounds) / 1e6
         graphs = min(cost.graphs for cost in rounds)
         where = "there" if present else "to be brought"
-        print(f"| {size} | {where} | {name} | {seconds:.1f} | {seconds / base:.2f} | {cpu:.2f} | {wire:.1f} | {graphs} |", flush=True)
+        print(
+            f"| {size} | {where} | {name} | {seconds:.1f} | {seconds / base:.2f} | {cpu:.2f} | {wire:.1f} | {graphs} |",
+            flush=True,
+        )
     return all(cost.graphs == size for rounds in costs.values() for cost in rounds)
 
 

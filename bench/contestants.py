@@ -49,7 +49,7 @@ PLAIN = """
 
 
 class Cost(NamedTuple):
-    """``seconds`` of wall time; ``cpu`` seconds of the controller's processes; ``wire`` bytes both ways; ``graphs`` that came."""
+    """``seconds`` of wall time, ``cpu`` seconds of the controller, ``wire`` bytes both ways, ``graphs`` that came."""
 
     seconds: float
     cpu: float
@@ -78,7 +78,9 @@ class Arena:
         wire, used, began = self._wire(), _cpu(), time.monotonic()
         contestant(self, results)
         seconds = time.monotonic() - began
-        graphs = [path for path in results.rglob("*.svg") if path.name != "fleet.svg" and "<svg" in path.read_text()[:2000]]
+        graphs = [
+            path for path in results.rglob("*.svg") if path.name != "fleet.svg" and "<svg" in path.read_text()[:2000]
+        ]
         return Cost(seconds, _cpu() - used, self._wire() - wire, len(graphs))
 
     def _wire(self) -> int:
@@ -100,8 +102,8 @@ def bare(arena: Arena, results: Path) -> None:
     shell = f"""
 bring() {{ $SSH root@$1 "test -x {name}" </dev/null || \\
   $SSH -C root@$1 "mkdir -p {ON_HOST} && cat >{name} && chmod 755 {name}" <{arena.binary}; }}
-record() {{ $SSH root@$1 "{name} record --nonblocking -d {WINDOW} -o /root/out.svg -p \\$(pgrep -f {PATTERN}) >/dev/null && \\
-  cat /root/out.svg; rm -f /root/out.svg" </dev/null >{results}/$1.svg; }}
+record() {{ $SSH root@$1 "{name} record --nonblocking -d {WINDOW} -o /root/out.svg -p \\$(pgrep -f {PATTERN}) \\
+  >/dev/null && cat /root/out.svg; rm -f /root/out.svg" </dev/null >{results}/$1.svg; }}
 for host in $HOSTS; do {{ bring $host; record $host; }} & done; wait"""
     words = arena.fleet.ssh(arena.fleet.hosts[0])[:-1]
     ssh = " ".join([*words, "-o", "ControlMaster=auto", "-o", f"ControlPath={control}", "-o", "ControlPersist=60s"])
@@ -120,7 +122,9 @@ def warm_bare(arena: Arena) -> None:
 def plain(arena: Arena, results: Path) -> None:
     playbook = results / "plain.yml"
     text = PLAIN.replace("BINARY", str(arena.binary)).replace("VERSION", _releases.NEWEST)
-    playbook.write_text(text.replace("PATTERN", PATTERN).replace("WINDOW", str(WINDOW)).replace("RESULTS", str(results)))
+    playbook.write_text(
+        text.replace("PATTERN", PATTERN).replace("WINDOW", str(WINDOW)).replace("RESULTS", str(results))
+    )
     _play(arena, str(playbook))
 
 

@@ -29,7 +29,7 @@ print(sys.executable)" 2>/dev/null) || continue
 ensure_venv_module() {
     "$1" -c 'import ensurepip' 2>/dev/null && return 0
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "make: python3-venv is missing: install it (sudo apt-get install python3-venv) and run make again" >&2
+        echo "python3-venv is missing: install it (sudo apt-get install python3-venv) and run make again" >&2
         exit 1
     fi
     export DEBIAN_FRONTEND=noninteractive
@@ -39,7 +39,7 @@ ensure_venv_module() {
 
 if ! "$dir/bin/python" -c 'import pip' 2>/dev/null; then
     python=$(find_python) || {
-        echo "make: no working Python $minimum or newer was found: install one and run make again" >&2
+        echo "no working Python $minimum or newer was found for $dir: install one, then run make again" >&2
         exit 3
     }
     ensure_venv_module "$python"

@@ -16,10 +16,10 @@ import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 from .checks.copy_of_tree import refresh
 from .machine import lacking_for_integration, prepare
@@ -128,18 +128,22 @@ def _with_next_core(run: Callable[[Path], Result]) -> Result:
         return run(_venv("core-next", "3.12", "core-next.txt", "test.txt"))
     except LookupError:
         # Not counted as left out: a machine of Debian 12 has no such Python, and need not.
-        print("no Python 3.12 or newer here: ansible-core 2.21 is not tested", flush=True)
+        print("ansible-core 2.21 is not tested: there is no Python 3.12 or newer here", flush=True)
         return Result("")
 
 
 def _venv(name: str, minimum: str, *requirements: str) -> Path:
     venv = VENVS / name
     files = [f"requirements/{file}" for file in requirements]
+    command = ("requirements/venv.sh", str(venv), minimum, *files)
     with VENV_LOCK:
-        done = subprocess.run(("requirements/venv.sh", venv, minimum, *files), cwd=CHECKOUT, check=False)
+        done = subprocess.run(
+            command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
     if done.returncode == 3:
         raise LookupError(minimum)
-    done.check_returncode()
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}")
     return venv
 
 
@@ -188,6 +192,8 @@ def _run_lane(lane: list[Suite], results: list[Result]) -> None:
             log.write_text(f"{error}\n")
             result = Result("", failed=1)
         result = result._replace(name=suite.name, seconds=time.monotonic() - begin)
+        if not (result.passed or result.failed or result.left_out):
+            continue
         results.append(result)
         if result.failed:
             print(f"--- {result.name}: failed; the end of {log.relative_to(CHECKOUT)}:\n{_end(log)}\n---", flush=True)

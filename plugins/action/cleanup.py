@@ -22,4 +22,8 @@ class ActionModule(HostAction):
         answer = self.ask("cleanup", {"force": options["force"], "check": self.check_mode})
         fields = Fields(answer, "answer to cleanup")
         found = list(fields.texts("found"))
-        return {"changed": fields.boolean("changed"), "found": found, "msg": "; ".join(found) or "nothing of pyspy.fleet is here"}
+        return {
+            "changed": fields.boolean("changed"),
+            "found": found,
+            "msg": "; ".join(found) or "nothing of pyspy.fleet is here",
+        }

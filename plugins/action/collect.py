@@ -14,7 +14,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import ORPHAN
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Fields, HostRecord, JsonObject
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Fields, HostRecord, JsonObject, Selection
 
 
 class ActionModule(HostAction):
@@ -24,7 +24,8 @@ class ActionModule(HostAction):
 
     def perform(self, options: dict[str, Any]) -> JsonObject:
         if self.check_mode:
-            return {"changed": False, "left": self._waiting(options["run"])[1]} if not options["recording"] else {}
+            waiting, left = ([options["recording"]], []) if options["recording"] else self._waiting(options["run"])
+            return {"changed": False, "waiting": waiting, "left": left}
         run = self.open_run(options)
         if options["recording"]:
             wait_for_window(run, options["not_before"])
@@ -38,7 +39,8 @@ class ActionModule(HostAction):
         record = HostRecord(self.host, "nothing", self.groups)
         with self.losses_recorded(run, record):
             recordings, left = self._waiting(wanted)
-            record = replace(record, warnings=tuple(left))
+            note = "its recordings may still have a controller" if left else "no recording waits on this host"
+            record = replace(record, warnings=tuple(left), selection=Selection(notes=(note,)))
             run.write_host(record)
             for recording in recordings:
                 record = collect(self, run, replace(record, recording=recording))
@@ -53,7 +55,7 @@ class ActionModule(HostAction):
             if run == wanted or (not wanted and fields.number("ended_ago") >= ORPHANED_AFTER):
                 take.append(identity)
             elif not wanted:
-                left.append(f"recording {identity} of run {run} is not {ORPHANED_AFTER:.0f} s old; name it: pyspy_collect_run={run}")
+                left.append(f"recording {identity} of run {run} is too young; name it: pyspy_collect_run={run}")
         if wanted and not take:
             raise FleetError(
                 f"This host has no recording of run {wanted}",

@@ -18,6 +18,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     SELECTOR_ARGUMENTS,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
@@ -40,6 +41,12 @@ class ActionModule(HostAction):
         **RECORD_ARGUMENTS,
     }
 
+    def refused(self, error: FleetError) -> None:
+        """The report speaks of this host, too; where it goes is known without the option that is wrong."""
+        if not self.check_mode:
+            where = {name: self._task.args.get(name) or spec["default"] for name, spec in RUN_ARGUMENTS.items()}
+            self.write_failure(self.open_run(where), HostRecord(self.host, "failed", self.groups), error)
+
     def perform(self, options: dict[str, Any]) -> JsonObject:
         if self.check_mode:
             return self._plan(options)
@@ -47,7 +54,11 @@ class ActionModule(HostAction):
         record = HostRecord(host=self.host, status="opted_out", groups=self.groups)
         if not options["enabled"]:
             run.write_host(record)
-            return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
+            return {
+                "changed": False,
+                "skipped": True,
+                "msg": f"{self.host} is opted out: pyspy_enabled is false for it",
+            }
         with self.losses_recorded(run, record):
             record, ends_in = self._start(options, run)
         run.write_host(record)
@@ -60,7 +71,11 @@ class ActionModule(HostAction):
 
     def _plan(self, options: dict[str, Any]) -> JsonObject:
         if not options["enabled"]:
-            return {"changed": False, "skipped": True, "msg": f"{self.host} is opted out: pyspy_enabled is false for it"}
+            return {
+                "changed": False,
+                "skipped": True,
+                "msg": f"{self.host} is opted out: pyspy_enabled is false for it",
+            }
         answer = self.ask_with_binary("start", {**self._order(options, ""), "check": True}, options)
         selection = Selection.from_wire(answer.get("selection"))
         return {

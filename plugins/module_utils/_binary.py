@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple, Optional
 
 from ._errors import HostError
-from ._executable import version_of
 from ._trusted import components, make, open_file, readable, walk
 
 NAME = "pyspy-fleet"
@@ -182,6 +181,8 @@ def remove(directory: str) -> List[str]:
 
 def _named(path: str) -> Found:
     """The executable that somebody named, its version asked from itself."""
+    from ._executable import version_of
+
     names = components(path)
     with walk("/" + "/".join(names[:-1])) as place:
         fd = open_file(place, names[-1]) if names and not place.missing else None

@@ -48,7 +48,7 @@ def cleanup(force: bool, dry_run: bool) -> Dict[str, object]:
     return {"changed": changed, "found": found + leases}
 
 
-def _judge(folder: Folder, force: bool) -> "tuple[str, bool]":
+def _judge(folder: Folder, force: bool) -> tuple[str, bool]:
     request = Request.read(folder)
     state = phase(folder, request)
     run = " of run %s" % request.run if request and request.run else ""

@@ -61,6 +61,8 @@ def _ask(fd: int, path: str) -> str:
             actions = [
                 (os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((nothing.fileno(), writer, writer))
             ]
+            # Not a module's run_command: this runs without Ansible, by descriptor and with nothing inherited.
+            # pylint: disable-next=ansible-bad-function
             child = os.posix_spawn("/proc/self/fd/%d" % fd, ["py-spy", "--version"], {}, file_actions=actions)
     except OSError as error:
         os.close(reader)

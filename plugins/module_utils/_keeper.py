@@ -21,7 +21,7 @@ from ._binary import Wanted, find
 from ._credentials import Terms
 from ._errors import HostError
 from ._exposure import Exposure
-from ._plan import plan
+from ._plan import Options, plan
 from ._privileges import Kernel
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
@@ -39,26 +39,38 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     if request is None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    _give_way()
     began = time.time()
     exposure = Exposure(folder.identity, request)
     try:
+        options = Options.from_wire(request.options)
         exposure.begin()
-        recorders = _start(request)
+        recorders = _start(request, options)
     except HostError as error:
         _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": exposure.end()}, [])
         return
     owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
     owned["keeper"] = os.getpid()
-    folder.write_json(KEEPER, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
-    _sample(recorders, time.monotonic() + request.choices().duration)
+    _write_owners(folder, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
+    _sample(recorders, min(time.monotonic() + options.duration, request.close_at()))
     evidence = exposure.end() + [one.target_left() for one in recorders]
     ended = time.time()
     captures = [one.capture() for one in recorders]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)
 
 
-def _start(request: Request) -> List[Recorder]:
-    options = request.choices()
+def _give_way() -> None:
+    """When memory runs out, let the kernel take us before anything that serves."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as handle:
+            handle.write("1000")
+    except OSError:
+        pass  # some sandboxes mount /proc read-only
+
+
+def _start(request: Request, options: Options) -> List[Recorder]:
+    if time.monotonic() >= request.close_at():
+        raise HostError("The keeper started too late", "the window was over", "see what keeps this host so busy")
     wanted = Wanted(**request.binary)  # type: ignore[arg-type]  # written by start, in a directory only we can write
     found = find(wanted)
     if found is None:
@@ -69,6 +81,14 @@ def _start(request: Request) -> List[Recorder]:
         recorder.start(found.fd, options.duration, terms, kernel)
     os.close(found.fd)
     return recorders
+
+
+def _write_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:
+    try:
+        folder.write_json(KEEPER, owned)
+    except OSError:  # no space: half of what is held back for saying so will do
+        os.truncate(folder.file(RESERVE), os.path.getsize(folder.file(RESERVE)) // 2)
+        folder.write_json(KEEPER, owned)
 
 
 def _named(pid: int) -> List[int]:

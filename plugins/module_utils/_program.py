@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import BinaryIO, Callable, Dict
+from typing import BinaryIO, Callable, Dict, List
 
 from ._errors import HostError
 
@@ -50,8 +50,8 @@ def _start(data: Answer, payload: Payload) -> Answer:
 
 
 def _collect(data: Answer, _payload: Payload) -> Answer:
-    """One chunk of a finished recording; the recording is deleted by :func:`_afterwards` once the last one is written."""
-    from ._recording import RESULT, Request, require, wait_for_result
+    """One chunk of a finished recording, which :func:`_afterwards` deletes once the last one is written."""
+    from ._recording import RESULT, Request, gone, require, wait_for_result
 
     folder = require(str(data.get("recording", "")))
     state = wait_for_result(folder, min(10.0, float(str(data.get("patience", 0)))))
@@ -67,10 +67,13 @@ def _collect(data: Answer, _payload: Payload) -> Answer:
         import base64
 
         offset = int(str(data.get("offset", 0)))
-        with open(folder.file(RESULT), "rb") as handle:
-            handle.seek(offset)
-            chunk = handle.read(CHUNK)
-            total = os.fstat(handle.fileno()).st_size
+        try:
+            with open(folder.file(RESULT), "rb") as handle:
+                handle.seek(offset)
+                chunk = handle.read(CHUNK)
+                total = os.fstat(handle.fileno()).st_size
+        except FileNotFoundError:
+            raise gone(folder.identity) from None
         answer.update(data=base64.b64encode(chunk).decode(), next=offset + len(chunk), total=total)
     return answer
 
@@ -140,11 +143,12 @@ _OPERATIONS: Dict[str, Callable[[Answer, Payload], Answer]] = {
 
 
 def serve(arguments: bytes, stream: BinaryIO, payload_size: int) -> None:
-    """Answer one operation on stdout; ``stream`` holds ``payload_size`` more bytes, read only if the operation wants them."""
+    """Answer one operation on stdout; ``stream`` holds ``payload_size`` more bytes, read if it wants them."""
+    os.umask(0o077)  # files get modes of their own; nothing that is forgotten is anybody's to read
     data: Answer = {}
     answer: Answer
     try:
-        data = json.loads(arguments)
+        data = _read_arguments(arguments)
         answer = dict(_answer(data, lambda: stream.read(payload_size)), ok=True)
     except HostError as error:
         answer = {"ok": False, "error": error.to_wire()}
@@ -153,6 +157,16 @@ def serve(arguments: bytes, stream: BinaryIO, payload_size: int) -> None:
     answer["python"] = sys.executable
     _write(("\n%s%s\n" % (MARK, json.dumps(answer))).encode())
     _afterwards(data, answer)
+
+
+def _read_arguments(arguments: bytes) -> Answer:
+    try:
+        data = json.loads(arguments)
+    except ValueError as error:
+        raise HostError("The arguments are not JSON", str(error), "the connection may have broken: try again") from None
+    if not isinstance(data, dict):
+        raise HostError("The arguments are not a JSON object", "", "see the architecture page")
+    return data
 
 
 def _answer(data: Answer, payload: Payload) -> Answer:
@@ -168,7 +182,9 @@ def _unexpected(error: Exception) -> HostError:
         last, trace = trace, trace.tb_next
     where = "" if last is None else " (%s:%d)" % (os.path.basename(last.tb_frame.f_code.co_filename), last.tb_lineno)
     return HostError(
-        "The host program failed", "%s: %s%s" % (type(error).__name__, error, where), "report this line as a bug of pyspy.fleet"
+        "The host program failed",
+        "%s: %s%s" % (type(error).__name__, error, where),
+        "report this line as a bug of pyspy.fleet",
     )
 
 
@@ -186,13 +202,16 @@ def _afterwards(data: Answer, answer: Answer) -> None:
     if data.get("operation") != "collect" or not finished or data.get("keep") is True:
         return
     from ._detach import dismiss
-    from ._recording import owners, require
-    from ._state import locked
+    from ._recording import owners
+    from ._state import Folder, locked
 
-    folder = require(str(data.get("recording")))
-    with locked():
-        dismiss(folder, owners(folder))
-        folder.remove()
+    try:
+        folder = Folder(str(data.get("recording")))
+        with locked():
+            dismiss(folder, owners(folder))
+            folder.remove()
+    except HostError:
+        pass  # the answer is out already; the keep deadline removes what is left
 
 
 def _archive() -> str:
@@ -202,7 +221,14 @@ def _archive() -> str:
 
 def main() -> None:
     """By hand and from units: ``<program> <operation> [JSON]``, ``keep <id>``, ``expire <id>``."""
-    words = sys.argv[1:]
+    os.umask(0o077)
+    try:
+        _main(sys.argv[1:])
+    except HostError as error:
+        raise SystemExit("%s: %s" % (error.reason, error.detail)) from None
+
+
+def _main(words: List[str]) -> None:
     if len(words) == 2 and words[0] == "keep":
         from ._keeper import keep
         from ._state import Folder
@@ -214,12 +240,7 @@ def main() -> None:
 
         expire(Folder(words[1]))
     elif 1 <= len(words) <= 2:
-        try:
-            data = json.loads(words[1]) if len(words) == 2 else {}
-        except ValueError as error:
-            sys.exit("The arguments are not JSON: %s" % error)
-        if not isinstance(data, dict):
-            sys.exit("The arguments are not a JSON object")
+        data = _read_arguments(words[1].encode("utf-8", "surrogateescape")) if len(words) == 2 else {}
         serve(json.dumps(dict(data, operation=words[0])).encode(), sys.stdin.buffer, 0)
     else:
-        sys.exit("usage: pyspy-fleet-host.pyz %s [JSON]" % "|".join(sorted(_OPERATIONS)))
+        raise SystemExit("usage: pyspy-fleet-host.pyz %s [JSON]" % "|".join(sorted(_OPERATIONS)))

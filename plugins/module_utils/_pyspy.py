@@ -10,7 +10,7 @@ The messages were read off py-spy 0.4.3 (and its source) while it failed for rea
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ._errors import HostError
 from ._plan import Plan
@@ -21,7 +21,8 @@ OWN_END_MARGIN = 5
 
 _COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
 #: With ``-s`` py-spy puts whole command lines into frames; they may hold secrets.
-_PROCESS_FRAME = re.compile(r'^process (\d+):".*"$', re.DOTALL)
+#: In JSON no quotation mark stands unescaped inside a text, so this is never found inside another one.
+_PROCESS_FRAME = re.compile(rb'("name"\s*:\s*"process \d+):\\"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class Counts(NamedTuple):
@@ -32,7 +33,7 @@ class Counts(NamedTuple):
 
 
 def record_arguments(plan: Plan, pid: int, output: str, duration: int) -> List[str]:
-    """Arguments (without the program) for one recorder of ``duration`` seconds on ``pid`` that writes speedscope to ``output``."""
+    """What one recorder on ``pid`` is told: ``duration`` seconds, speedscope to the path ``output``."""
     arguments = ["record", "--pid", str(pid), "--format", "speedscope", "--output", output]
     arguments += ["--rate", str(plan.rate), "--duration", str(duration + OWN_END_MARGIN), "--full-filenames"]
     for wanted, flag in (
@@ -120,7 +121,14 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "py-spy cannot read native frames on this architecture",
         "leave native out",
     ),
-    Symptom("Invalid argument (os error 22)", "the target has another word size than py-spy", "install the matching py-spy"),
+    Symptom(
+        "Invalid argument (os error 22)", "the target has another word size than py-spy", "install the matching py-spy"
+    ),
+    Symptom(
+        "File too large (os error 27)",
+        "the capture grew too large; its samples are lost",
+        "shorten the window, or lower the rate",
+    ),
     Symptom(
         "No python processes found in process",
         "no Python process was found below the target, or attaching was refused",
@@ -130,7 +138,9 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "No such file or directory (os error 2)", "the target ended before it could be attached to", "select again"
     ),
     Symptom(
-        "Failed to get process executable name", "the target ended, or may not be looked at", "select again, with become (-b)"
+        "Failed to get process executable name",
+        "the target ended, or may not be looked at",
+        "select again, with become (-b)",
     ),
 )
 
@@ -154,13 +164,9 @@ def diagnose(exit_text: str, stdout: str, stderr: str) -> HostError:
     return HostError("py-spy failed with %s" % exit_text, detail, "look at the detail; try a dump of the same process")
 
 
-def without_command_lines(document: Dict[str, object]) -> Dict[str, object]:
-    """A speedscope document of ``-s`` with the command lines in its process frames left out (``process 12``)."""
-    shared = document.get("shared")
-    frames = shared.get("frames") if isinstance(shared, dict) else None
-    for frame in frames if isinstance(frames, list) else ():
-        name = frame.get("name") if isinstance(frame, dict) else None
-        match = _PROCESS_FRAME.match(name) if isinstance(name, str) else None
-        if match:
-            frame["name"] = "process " + match.group(1)
-    return document
+def without_command_lines(document: bytes) -> bytes:
+    """A speedscope document of ``-s`` with the command lines in its process frames left out (``process 12``).
+
+    It may be large, and this runs beside the targets: it is not taken apart.
+    """
+    return _PROCESS_FRAME.sub(rb'\1"', document)

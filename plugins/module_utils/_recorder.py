@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
 import time
 import zlib
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ._attach import Identity, Verdict, identity
 from ._credentials import Terms, look_at
@@ -23,12 +22,14 @@ from ._procfs import Gone, ProcessDir
 from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_refused, without_command_lines
 
 #: Most bytes a recorder may write into one of its descriptors (RLIMIT_FSIZE; it holds for memfds too).
-#: An hour of a target with 40 threads gave some 60 MiB.
-OUTPUT_LIMIT = 256 * 1024 * 1024
+#: One busy thread of 40 frames wrote 9 kB a second at 100 Hz (measured): an hour of four of them fits.
+OUTPUT_LIMIT = 128 * 1024 * 1024
 #: Most bytes of py-spy's own words that are read.
 WORDS_LIMIT = 20_000
 #: Added to the target's priority: on a full host the targets go first.
 _NICENESS = 10
+#: A process that ends may be seen running for this long (seconds); its memory is gone before its entry says so.
+_PASSING_AWAY = 0.5
 
 
 class Capture(NamedTuple):
@@ -48,7 +49,7 @@ class Recorder:
         self.target = target
         self.plan = plan
         self.pid = 0
-        self.killed = False
+        self.killed = self._told = False
         self.status: Optional[int] = None
         self.failure: Optional[HostError] = None
         self._began = self._ended = 0.0
@@ -70,9 +71,7 @@ class Recorder:
             self._state_before = self._process.state
             role = self._judge(self._process, terms)
         except Gone:
-            self.failure = HostError(
-                "the target ended before it could be attached to", "PID %d" % pid, "select again"
-            )
+            self.failure = HostError("the target ended before it could be attached to", "PID %d" % pid, "select again")
             return
         if self.failure is not None:
             return
@@ -116,6 +115,7 @@ class Recorder:
     def signal(self, number: int) -> None:
         """Signal py-spy while it has not been waited for, so its PID cannot be anybody else's."""
         if self.running():
+            self._told = True
             self.killed = self.killed or number == signal.SIGKILL
             os.kill(self.pid, number)
 
@@ -125,6 +125,7 @@ class Recorder:
         if self._process is None:
             return "PID %s: not attached" % pid
         try:
+            self._await_its_end()
             state, tracer = self._process.state, self._process.tracer_pid
             if state in ("Z", "X"):  # ended, and its parent has not asked for its status yet
                 raise Gone(self._process.pid)
@@ -135,6 +136,14 @@ class Recorder:
             return "PID %s: state %s before, %s after, tracer %s" % (pid, self._state_before, state, tracer or "none")
         except Gone:
             return "PID %s: ended in the window" % pid
+
+    def _await_its_end(self) -> None:
+        """A py-spy that ended well without being told to saw its target end; the kernel may be a moment behind."""
+        limit = time.monotonic() + _PASSING_AWAY
+        while self._process is not None and self.status == 0 and not self._told and time.monotonic() < limit:
+            if self._process.state in ("Z", "X"):
+                return
+            time.sleep(0.01)
 
     def _may_have_stopped_it(self) -> bool:
         """Only a blocking py-spy that did not end by itself leaves a target stopped; else it was somebody else."""
@@ -158,9 +167,10 @@ class Recorder:
                 self._process.close()
 
     def _result(self) -> Tuple[Counts, List[str], bytes]:
-        stdout, stderr = (_read(descriptor, WORDS_LIMIT).decode("utf-8", "replace") for descriptor in self._files[1:])
+        stdout, stderr = (
+            b"".join(_pieces(descriptor, WORDS_LIMIT)).decode("utf-8", "replace") for descriptor in self._files[1:]
+        )
         counted = counts(stdout)
-        document = _read(self._files[0], OUTPUT_LIMIT)
         if self.killed:
             raise HostError(
                 "py-spy hung and had to be killed; its samples are lost",
@@ -181,9 +191,15 @@ class Recorder:
         notes = remarks(stdout, counted) + list(self.plan.reasons)
         if counted.samples == 0:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
+        return counted, notes, self._packed()
+
+    def _packed(self) -> bytes:
+        """The compressed document; piece by piece, for it may be large and this runs beside the targets."""
         if self.plan.subprocesses:
-            document = json.dumps(without_command_lines(json.loads(document))).encode()
-        return counted, notes, zlib.compress(document, 6)
+            return zlib.compress(without_command_lines(b"".join(_pieces(self._files[0], OUTPUT_LIMIT))), 6)
+        packer = zlib.compressobj(6)
+        packed = [packer.compress(piece) for piece in _pieces(self._files[0], OUTPUT_LIMIT)]
+        return b"".join(packed + [packer.flush()])
 
     def _head(self, counted: Counts, notes: List[str], size: int) -> Dict[str, object]:
         failure = self.failure.to_wire() if self.failure else {"reason": "", "detail": "", "remedy": ""}
@@ -243,15 +259,14 @@ def _become_pyspy(binary: int, arguments: List[str], files: List[int], role: _Ro
         os._exit(127)
 
 
-def _read(descriptor: int, most: int) -> bytes:
-    chunks, offset = [], 0
+def _pieces(descriptor: int, most: int) -> Iterator[bytes]:
+    offset = 0
     while offset < most:
-        chunk = os.pread(descriptor, min(1 << 20, most - offset), offset)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        offset += len(chunk)
-    return b"".join(chunks)
+        piece = os.pread(descriptor, min(1 << 20, most - offset), offset)
+        if not piece:
+            return
+        yield piece
+        offset += len(piece)
 
 
 def _exit_text(status: Optional[int]) -> str:

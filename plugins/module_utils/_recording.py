@@ -18,7 +18,6 @@ import time
 from typing import Dict, List, NamedTuple, Optional
 
 from ._errors import HostError
-from ._plan import Options
 from ._procfs import Gone, ProcessDir, boot_id
 from ._state import Folder, folders
 
@@ -38,7 +37,8 @@ RESTORE_MARGIN = 10.0
 class Request(NamedTuple):
     """What start decided: all that the keeper needs.
 
-    ``targets`` are ``Process.to_wire()`` objects; ``stopped`` the PIDs among them that were stopped before us; ``binary`` is where py-spy is, with its version and sha256.
+    ``targets`` are ``Process.to_wire()`` objects, ``stopped`` the PIDs among them that were stopped before us;
+    ``binary`` is where py-spy is, with its version and sha256.
     ``relax`` tells that ptrace_scope is lowered for the window, so that no recorder need hold a capability.
     ``by`` is who asked for the recording, for the host's journal.
     ``ends_at`` is the planned end of the window, ``keep_until_at`` when uncollected captures are deleted.
@@ -68,11 +68,12 @@ class Request(NamedTuple):
         folder.write_json(REQUEST, self._asdict())
         folder.write(RESERVE, b"\0" * _RESERVE_BYTES)
 
-    def choices(self) -> Options:
-        return Options.from_wire(self.options)
-
     def restore_at(self) -> float:
         return self.ends_at + RESTORE_MARGIN
+
+    def close_at(self) -> float:
+        """When the window closes at the latest, however late the keeper could begin."""
+        return self.restore_at() - GRACE
 
 
 class Owner(NamedTuple):
@@ -123,6 +124,8 @@ def wait_for_result(folder: Folder, patience: float) -> str:
     request = Request.read(folder)
     while True:
         now_in = phase(folder, request)
+        if now_in != "done" and not folder.exists():
+            raise gone(folder.identity)  # somebody else collected or removed it meanwhile
         if now_in != "recording" or time.monotonic() >= limit:
             return now_in
         time.sleep(0.05)
@@ -132,12 +135,16 @@ def require(identity: str) -> Folder:
     """The folder of a recording that must be there."""
     folder = Folder(identity)
     if not folder.exists():
-        raise HostError(
-            "This host has no recording %s" % folder.identity,
-            "it was collected, cleaned up, kept longer than its keep deadline, or lost in a reboot",
-            "record again",
-        )
+        raise gone(identity)
     return folder
+
+
+def gone(identity: str) -> HostError:
+    return HostError(
+        "This host has no recording %s" % identity,
+        "it was collected, cleaned up, kept longer than its keep deadline, or lost in a reboot",
+        "record again",
+    )
 
 
 def sampled_now() -> Dict[Owner, str]:

@@ -18,7 +18,7 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ._errors import HostError
 from ._procfs import user_name
-from ._selectors import Selectors as Selectors
+from ._selectors import Selectors
 from ._survey import Row, Table, survey
 from ._workers import HELPER, MASTER, SINGLE, WORKER, Role, display_name
 

@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 from ._attach import RELAX, Verdict
 from ._binary import Found, Wanted, check_place, find, machine, put
 from ._credentials import Terms, look_at, policy_from_wire
-from ._detach import launch, refuse_if_logout_kills
+from ._detach import launch, way
 from ._errors import HostError
 from ._lease import asker
 from ._plan import Options, plan
@@ -46,7 +46,9 @@ class Order(NamedTuple):
     def from_wire(cls, data: Dict[str, object]) -> Order:
         keep = data.get("keep", 900)
         if isinstance(keep, bool) or not isinstance(keep, int) or not 10 <= keep <= 86400:
-            raise HostError("keep is not a whole number from 10 to 86400 (s)", "got %r" % (keep,), "choose another value")
+            raise HostError(
+                "keep is not a whole number from 10 to 86400 (s)", "got %r" % (keep,), "choose another value"
+            )
         return cls(
             selectors=Selectors.from_wire(_object(data, "selectors")),
             options=Options.from_wire(_object(data, "options")),
@@ -89,10 +91,11 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     order = Order.from_wire(data)
     if order.check:
         return _answer(_attachable(order, _targets(order, look(order.selectors))), None, False)
-    refuse_if_logout_kills()
+    way()  # a refusal comes before anything is brought
     found, brought = bring(order.binary, order.size, payload())
     if found is None:
-        return {"need_binary": {"architecture": machine()}}
+        nothing = _nothing_to_sample(order)
+        return {"need_binary": {"architecture": machine()}} if nothing is None else _answer(nothing, None, False)
     os.close(found.fd)
     selection = _targets(order, look(order.selectors))
     if not selection.targets:
@@ -121,13 +124,23 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
             keeper = launch(folder, request, program)
         except OSError as error:
             folder.remove()
-            raise HostError("The recording cannot be started", str(error), "free space below the state directory") from None
+            raise HostError(
+                "The recording cannot be started", str(error), "free space below the state directory"
+            ) from None
         except HostError:
             folder.remove()
             raise
     answer = _answer(selection, order, brought)
     answer["recording"] = {"id": folder.identity, "ends_in": ends_at - time.monotonic(), "keeper": keeper}
     return answer
+
+
+def _nothing_to_sample(order: Order) -> Optional[Selection]:
+    """The selection where it holds no target, so that nothing is brought; a first look does without CPU times."""
+    if look(order.selectors, 0).targets:
+        return None
+    selection = look(order.selectors)
+    return None if selection.targets else selection
 
 
 def bring(binary: Wanted, size: int, payload: bytes) -> Tuple[Optional[Found], bool]:
@@ -165,7 +178,9 @@ def _targets(order: Order, selection: Selection) -> Selection:
         return selection
     chosen = {target.pid for target in selection.targets}
     below = {target.pid: _ancestor_in(target.pid, chosen) for target in selection.targets}
-    return _without(selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up})
+    return _without(
+        selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up}
+    )
 
 
 def _attachable(order: Order, selection: Selection) -> Selection:

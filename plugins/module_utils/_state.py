@@ -6,7 +6,7 @@
 
 Each recording is one folder ``<base>/<id>``. Root's base is ``/run/pyspy-fleet``
 (0700, gone after a reboot); an ordinary user's lies in the user's own runtime
-directory, or below the home directory where there is none.
+directory, or in the home directory where there is none.
 """
 
 from __future__ import annotations
@@ -30,46 +30,66 @@ def base() -> str:
     """The directory of this user's recordings, made if need be; HostError where it cannot be trusted or written."""
     path = base_path()
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        found = os.lstat(path)
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
     except OSError as error:
-        raise HostError("The state directory cannot be made", str(error), "free %s for writing" % path) from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise HostError(
-            "The state directory is not only ours",
-            "%s: owner %d, mode %o" % (path, found.st_uid, stat.S_IMODE(found.st_mode)),
-            "find out who made it, then remove it",
-        )
+        raise HostError("The state directory cannot be made", str(error), "let us write there, or use become") from None
+    _refuse_unless_ours(path)
     return path
 
 
+def _refuse_unless_ours(path: str) -> None:
+    """HostError when somebody else made the directory, or may write to it. One that is not there is fine."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise HostError(
+            "The state directory is not only ours",
+            "%s: owner %d, mode %o" % (path, found.st_uid, found.st_mode),
+            "find out who made it, then remove it",
+        )
+
+
 def base_path() -> str:
-    """Where :func:`base` is for the user we run as (nothing is made)."""
+    """Where :func:`base` is for the user we run as (nothing is made).
+
+    The runtime directory of a user goes away some seconds after the last login has ended, so it is for those only
+    whose own login we are in, for what a keeper leaves running holds that login open.
+    What another way in has begun is found again wherever it was.
+    """
     uid = os.geteuid()
     if uid == 0:
         return "/run/" + NAME
-    runtime = "/run/user/%d" % uid
-    try:
-        if os.lstat(runtime).st_uid == uid:
-            return runtime + "/" + NAME
-    except OSError:
-        pass
+    runtime, home = "/run/user/%d/%s" % (uid, NAME), "%s/.%s" % (_home(uid), NAME)
+    for path in (home, runtime):
+        if os.path.lexists(path):
+            return path
+    return runtime if _in_own_login(uid) and os.path.isdir(os.path.dirname(runtime)) else home
+
+
+def _home(uid: int) -> str:
     import pwd
 
     try:
-        home = pwd.getpwuid(uid).pw_dir
+        return pwd.getpwuid(uid).pw_dir
     except KeyError:
         raise HostError("This user has no entry in the user database", "uid %d" % uid, "use another user") from None
-    return home + "/." + NAME
+
+
+def _in_own_login(uid: int) -> bool:
+    try:
+        with open("/proc/self/cgroup") as handle:
+            return "/user-%d.slice/" % uid in handle.read()
+    except OSError:
+        return False
 
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Hold the state directory (made if need be) against other starts and clean-ups on this host."""
+    """Hold the state directory (made if need be, removed when nothing is in it) against other starts and clean-ups."""
     while True:
         path = base()
         try:
@@ -77,23 +97,45 @@ def locked() -> Iterator[None]:
         except FileNotFoundError:
             continue  # the last recording just left and took the directory along
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+        if _is_at(descriptor, path):
             break
         os.close(descriptor)
     try:
         yield
     finally:
+        _remove_base_if_empty()
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether the open directory is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_base_if_empty() -> None:
+    try:
+        os.rmdir(base_path())
+    except OSError:
+        pass  # other recordings are still in it
+
+
+def _is_identity(name: str) -> bool:
+    return 0 < len(name) <= 64 and _HEX.issuperset(name)
 
 
 class Folder:
     """One recording's folder; files in it are written whole or not at all."""
 
     def __init__(self, identity: str) -> None:
-        if not identity or len(identity) > 64 or not _HEX.issuperset(identity):
+        if not _is_identity(identity):
             raise HostError("A recording's name is hex digits", repr(identity)[:80], "use the id that start gave")
         self.identity = identity
-        self.path = base_path() + "/" + identity
+        directory = base_path()
+        _refuse_unless_ours(directory)
+        self.path = directory + "/" + identity
 
     @classmethod
     def create(cls) -> Folder:
@@ -106,7 +148,7 @@ class Folder:
         return folder
 
     def exists(self) -> bool:
-        return os.path.isdir(self.path)
+        return os.path.isdir(self.path) and not os.path.islink(self.path)
 
     def file(self, name: str) -> str:
         return self.path + "/" + name
@@ -147,23 +189,32 @@ class Folder:
         except OSError:
             doomed = self.path
         _delete(doomed)
-        try:
-            os.rmdir(base_path())
-        except OSError:
-            pass  # other recordings are still in it
+        _remove_base_if_empty()
 
 
-def _delete(path: str) -> None:
+def _delete(path: str) -> bool:
+    """Whether ``path`` is gone now. Directories in it are not of our making: they stay, and it with them."""
     for _attempt in range(3):
         try:
+            if os.path.islink(path) or os.path.isfile(path):
+                _unlink(path)
+                return True
             for name in os.listdir(path):
-                os.unlink(path + "/" + name)
+                _unlink(path + "/" + name)
             os.rmdir(path)
-            return
+            return True
         except FileNotFoundError:
-            return
+            return True
         except OSError:
             continue
+    return False
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # somebody else deletes the same folder
 
 
 def finish_removals() -> int:
@@ -172,13 +223,9 @@ def finish_removals() -> int:
         halves = [name for name in os.listdir(base_path()) if name.endswith(_GONE)]
     except OSError:
         return 0
-    for name in halves:
-        _delete(base_path() + "/" + name)
-    try:
-        os.rmdir(base_path())
-    except OSError:
-        pass
-    return len(halves)
+    finished = [name for name in halves if _delete(base_path() + "/" + name)]
+    _remove_base_if_empty()
+    return len(finished)
 
 
 def folders() -> List[Folder]:
@@ -187,4 +234,4 @@ def folders() -> List[Folder]:
         names = sorted(os.listdir(base_path()))
     except OSError:
         return []
-    return [Folder(name) for name in names if _HEX.issuperset(name)]
+    return [Folder(name) for name in names if _is_identity(name)]

@@ -260,7 +260,7 @@ def _title(text: str) -> str:
 
 def _script(path: str) -> str:
     """``worker.py``; a package's ``__main__.py`` says nothing without its folder."""
-    folder, _, name = path.rstrip("/").rpartition("/")
+    folder, _slash, name = path.rstrip("/").rpartition("/")
     return "%s/%s" % (_base(folder), name) if name == "__main__.py" and folder else name
 
 

@@ -50,7 +50,6 @@ found:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import CLEANUP_ARGUMENTS
 
 

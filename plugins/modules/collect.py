@@ -22,7 +22,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Fetches nothing. Without O(recording) it says what would be left alone.
+      - Fetches nothing and says what would be fetched, and what would be left alone.
 options:
   recording:
     description:
@@ -84,6 +84,12 @@ evidence:
   type: list
   elements: str
   sample: ["PID 4711: state R before, S after, tracer none"]
+waiting:
+  description: Recordings on the host that would be fetched.
+  returned: in check mode
+  type: list
+  elements: str
+  sample: [5f2c9a7e11d04b63]
 left:
   description: Recordings that were left alone because their own controller may still come.
   returned: when O(recording) is empty
@@ -93,7 +99,6 @@ left:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import COLLECT_ARGUMENTS, RUN_ARGUMENTS
 
 

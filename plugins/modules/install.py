@@ -85,7 +85,6 @@ removed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import INSTALL_ARGUMENTS
 
 

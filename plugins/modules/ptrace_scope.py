@@ -114,7 +114,6 @@ notes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import LEASE_ARGUMENTS
 
 

@@ -127,7 +127,6 @@ evidence:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     INSTALL_ARGUMENTS,
     RECORD_ARGUMENTS,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "bundle" of the controller wing (private to the collection): the host program as one small file, and how it is fed.
+"""Room "bundle" of the controller wing (private to the collection): the host program as one file, and how it is fed.
 
 ``module_utils`` becomes a deterministic zip. Through a connection's stdin go a
 line with three sizes, the zip, the JSON arguments and an optional payload; a
@@ -12,15 +12,17 @@ So nothing is written to the host for a pass.
 
 from __future__ import annotations
 
-import functools
+import importlib.util
 import io
 import json
+import marshal
 import shlex
+import sys
 import zipfile
 from pathlib import Path
 
 from ._errors import FleetError
-from ._wire import JsonObject
+from ._wire import JsonObject, printable
 
 MARK = "@pyspy-fleet@"
 NO_PYTHON = "@pyspy-fleet-no-python@"
@@ -44,27 +46,49 @@ _LOADER = (
 )
 #: Tried in turn where the user set no interpreter; each is asked for its version, because a name may be a
 #: version manager's shim that cannot run anything, or too old.
-_CANDIDATES = "/usr/bin/python3 python3 /usr/local/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
+_CANDIDATES = (
+    "/usr/bin/python3 python3 /usr/local/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
+)
 
 
-@functools.cache
 def bundle() -> bytes:
-    """The host program as a zip: the same bytes for the same sources, also runnable by hand (``python3 x.pyz info``)."""
-    source = Path(__file__).parent.parent / "module_utils"
-    files = sorted(path for path in source.glob("_*.py") if path.name not in _NOT_FOR_HOSTS)
+    """The host program as a zip; by hand: ``python3 x.pyz info``."""
+    return _BUNDLE
+
+
+def _make_bundle() -> bytes:
+    """The same sources and Python give the same bytes."""
+    folder = Path(__file__).parent.parent / "module_utils"
+    files = sorted(path for path in folder.glob("_*.py") if path.name not in _NOT_FOR_HOSTS)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", f"from {_PACKAGE}._program import main\n\nmain()\n".encode())
         _add(archive, f"{_PACKAGE}/__init__.py", b"")
         for path in files:
-            _add(archive, f"{_PACKAGE}/{path.name}", path.read_bytes())
+            name, source = f"{_PACKAGE}/{path.name}", path.read_bytes()
+            _add(archive, name, source)
+            _add(archive, name + "c", _compiled(name, source))
     return buffer.getvalue()
+
+
+def _compiled(name: str, source: bytes) -> bytes:
+    """A ``.pyc`` that hosts with the controller's version of Python take instead of the source: a start costs half.
+
+    Marked as not to be compared with its source; others see by its first bytes that it is not for them.
+    """
+    code = compile(source, name, "exec", dont_inherit=True, optimize=2)
+    # Version 2 of the format: later ones depend on which objects happen to be shared in this process.
+    return importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + marshal.dumps(code, 2)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED
     archive.writestr(info, data)
+
+
+#: Made on import, which Ansible does once, before it forks a worker for each host and task: they inherit it.
+_BUNDLE = _make_bundle()
 
 
 def envelope(operation: str, arguments: JsonObject, payload: bytes = b"") -> bytes:
@@ -84,7 +108,8 @@ def command(interpreter: str | None, redirect: str = "") -> str:
     check = shlex.quote(f"import sys;sys.exit(sys.version_info<{HOST_PYTHON})")
     return (
         f"for p in {_CANDIDATES}; do "
-        f'if "$p" -I -S -c {check} </dev/null >/dev/null 2>&1; then "$p" -I -S -c {shlex.quote(_LOADER)}{source}; exit $?; fi; '
+        f'if "$p" -I -S -c {check} </dev/null >/dev/null 2>&1; then '
+        f'"$p" -I -S -c {shlex.quote(_LOADER)}{source}; exit $?; fi; '
         f"done; echo {NO_PYTHON}; exit 127"
     )
 
@@ -99,14 +124,16 @@ def parse_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -
     try:
         answer = json.loads(stdout[marked + 1 + len(MARK) :].partition("\n")[0])
     except (ValueError, RecursionError) as error:
-        raise FleetError("The host's answer cannot be read", str(error), "the connection may have broken: try again") from error
+        raise FleetError(
+            "The host's answer cannot be read", str(error), "the connection may have broken: try again"
+        ) from error
     if not isinstance(answer, dict):
         raise FleetError("The host's answer cannot be read", "not an object", "look at the host by other means")
     return answer
 
 
 def _no_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -> FleetError:
-    words = " ".join((stderr.strip() or stdout.strip()).split())[-300:] or f"exit code {code}, no output"
+    words = printable(" ".join((stderr.strip() or stdout.strip()).split())[-300:]) or f"exit code {code}, no output"
     wanted = ".".join(map(str, HOST_PYTHON))
     if NO_PYTHON in stdout:
         return FleetError(
@@ -116,13 +143,17 @@ def _no_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -> 
         )
     if interpreter is not None and (code in (126, 127) or "No such file" in words):
         return FleetError(
-            f"The interpreter {interpreter} does not run on this host", words, "set ansible_python_interpreter to another one"
+            f"The interpreter {interpreter} does not run on this host",
+            words,
+            "set ansible_python_interpreter to another one",
         )
     if "a password is required" in words or "Missing sudo password" in words:
         return FleetError("Becoming another user needs a password", words, "give it with -K (--ask-become-pass)")
     if "memfd_create" in words or "SyntaxError" in words or "__future__" in words:
         return FleetError(
-            f"The interpreter of this host is older than Python {wanted}", words, "set ansible_python_interpreter to a newer one"
+            f"The interpreter of this host is older than Python {wanted}",
+            words,
+            "set ansible_python_interpreter to a newer one",
         )
     return FleetError(
         "The host program gave no answer", words, "run the same with -vvv; see that Python starts there with become"
@@ -133,3 +164,7 @@ def needs_terminal(stdout: str, stderr: str) -> bool:
     """Whether sudo refused to run without a terminal (``requiretty`` in sudoers): then stdin cannot be used."""
     words = stdout + stderr
     return "must have a tty" in words or "no tty present" in words
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(bundle())

@@ -2,25 +2,28 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "collect" of the controller wing (private to the collection): from a recording on a host to files in the run's folder."""
+"""Room "collect" of the controller wing (private to the collection): from a recording on a host to files of the run."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
+import re
 import signal
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 
 from ansible.utils.display import Display
 
 from ._errors import FleetError
 from ._formats._speedscope import parse, write
-from ._host import HostAction
+from ._host import HostAction, refuse_orphans
 from ._report import render_target
 from ._run import Run, stem
 from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
@@ -28,7 +31,15 @@ from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
 #: Compressed captures of one host beyond this are not taken (bytes): 8 busy targets over an hour stay far below it.
 MAX_HOST_BYTES = 128 * 1024 * 1024
 #: One capture unpacked (bytes).
-MAX_CAPTURE_BYTES = 256 * 1024 * 1024
+MAX_CAPTURE_BYTES = 128 * 1024 * 1024
+#: All captures of one host unpacked (bytes): what is a megabyte on the wire may be a thousand of them here.
+MAX_UNPACKED_BYTES = 4 * MAX_CAPTURE_BYTES
+#: The line before the captures: some kilobytes for each target.
+_MAX_HEAD_BYTES = 4 * 1024 * 1024
+#: Answers of one host; they bring 3 MiB each.
+_MAX_PASSES = 100
+#: No window is longer (seconds).
+_LONGEST_WINDOW = 3600.0
 #: How long the host may wait within one pass for a recording that is about to finish (seconds).
 _PATIENCE = 8.0
 #: From the end of the window until py-spy has written and the keeper has packed: found to be some 0.2 s.
@@ -36,47 +47,72 @@ _PACKING = 0.25
 #: A live controller collects at once; a recording that waits longer than this has lost its controller (seconds).
 ORPHANED_AFTER = 30.0
 
+#: What ansible-playbook hands on to its workers after Ctrl-C, one right after the other.
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+
 
 def wait_for_window(run: Run, ends: float) -> None:
-    """Sleep on the controller until ``ends`` (seconds since the epoch), telling once per run what an interruption means."""
-    left = ends - time.time()
-    if left <= 0:
+    """Sleep on the controller until ``ends`` (seconds since the epoch); once per run, say what Ctrl-C means."""
+    if ends <= time.time():
         return
-    name = os.path.basename(run.path)
-    advice = (
-        f"To fetch the captures later: ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={name} (with the same -i and -l)\n"
-        "To end the recordings now:   ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true"
-    )
-    if run.claim("announced"):
-        until = time.strftime("%H:%M:%S", time.localtime(ends))
-        Display().display(f"The window is open until {until}. After Ctrl-C the recordings go on until then on the hosts.")
-    previous = signal.getsignal(signal.SIGINT)
+    # Opened before it is needed: on Ctrl-C the main process may be gone before this worker is.
+    terminal = _terminal()
+    previous = {int(number): signal.getsignal(number) for number in _INTERRUPTIONS}
 
-    def interrupted(number: int, frame: object) -> None:
-        if run.claim("interrupted"):
-            _tell_terminal(
-                "\nInterrupted: the recordings go on until their deadline on the hosts, which then put themselves back\n"
-                "and keep the captures for 15 minutes unless pyspy_keep says otherwise.\n" + advice + "\n"
-            )
-        if callable(previous):
-            previous(number, frame)
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        for other in previous:
+            signal.signal(other, signal.SIG_IGN)  # they come together, and the second would cut us off
+        if terminal is not None and run.claim("interrupted"):
+            with contextlib.suppress(OSError):  # somebody closed the terminal
+                os.write(terminal, _advice(run.name).encode())
+        handler = previous[number]
+        if callable(handler):
+            handler(number, frame)
 
-    signal.signal(signal.SIGINT, interrupted)
+    for number in previous:
+        signal.signal(number, interrupted)
     try:
+        if run.claim("announced"):
+            _announce(ends)
         time.sleep(max(0.0, ends - time.time()))
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if terminal is not None:
+            os.close(terminal)
+    refuse_orphans()
 
 
-def _tell_terminal(text: str) -> None:
-    """Print from a worker although its own output is cut off and the main process is already going down."""
+def _advice(name: str) -> str:
+    return (
+        "\nInterrupted: the recordings go on until their deadline on the hosts, which then\n"
+        "put themselves back and keep the captures for 15 minutes (pyspy_keep).\n"
+        "With the same -i, -l and -b, to fetch the captures later, or to end the recordings now:\n"
+        f"  ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={name}\n"
+        "  ansible-playbook pyspy.fleet.cleanup -e pyspy_cleanup_force=true\n"
+    )
+
+
+def _announce(ends: float) -> None:
+    """Say how long the window is open. A worker that is killed while it hands a line on would hang the whole run."""
+    until = time.strftime("%H:%M:%S", time.localtime(ends))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        Display().display(
+            f"The window is open until {until}. After Ctrl-C the recordings go on until then on the hosts."
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)
+
+
+def _terminal() -> int | None:
+    """Where the main process shows errors, opened anew: a worker's own output goes nowhere."""
     for stream in (2, 1):
         try:
-            with open(f"/proc/{os.getppid()}/fd/{stream}", "w", encoding="utf-8") as terminal:
-                terminal.write(text)
-                return
+            return os.open(f"/proc/{os.getppid()}/fd/{stream}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
         except OSError:
             continue
+    return None
 
 
 def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
@@ -89,35 +125,54 @@ def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
 
 def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tuple[JsonObject, bytes]:
     """All chunks of a finished recording: the result's head and the compressed captures one after the other."""
+    if not re.fullmatch("[0-9a-f]{1,64}", recording):
+        raise WireError("A host named a recording that cannot be one", recording, "record again")
     data = b""
-    give_up = time.monotonic() + 60
-    while True:
+    give_up = 0.0
+    for _pass in range(_MAX_PASSES):
         answer = ask("collect", {"recording": recording, "offset": len(data), "patience": _PATIENCE})
         fields = Fields(answer, "answer to collect")
-        phase = fields.text("phase")
-        if phase == "broken":
-            raise FleetError(
-                "The recording ended without a result",
-                "its keeper was killed, or the host is out of memory or space",
-                "look at the host's log around that time, then record again",
-            )
-        if phase == "recording":
-            give_up += fields.number("ends_in") if not data else 0
+        if _is_in_window(fields):
+            ends_in = min(fields.number("ends_in"), _LONGEST_WINDOW)
+            give_up = give_up or time.monotonic() + ends_in + 60
             if time.monotonic() > give_up:
-                raise FleetError("The recording does not end", f"recording {recording}", "end it with the cleanup playbook")
-            time.sleep(min(fields.number("ends_in"), 3600) + 0.1)
+                break
+            time.sleep(ends_in + 0.1)
             continue
-        total = fields.integer("total")
-        data += _chunk(answer.get("data"))
-        if total > MAX_HOST_BYTES:
-            raise FleetError(
-                "The captures of this host are too large to take over", f"{total} bytes", "shorten the window or lower the rate"
-            )
-        if len(data) >= total:
-            break
-        if len(data) != fields.integer("next"):
-            raise WireError("A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again")
+        data += _chunk(fields.value("data"))
+        if _is_whole(data, fields):
+            return _head_and_bodies(data)
+    raise FleetError("The recording does not end", f"recording {recording}", "end it with the cleanup playbook")
+
+
+def _is_in_window(fields: Fields) -> bool:
+    phase = fields.text("phase")
+    if phase == "broken":
+        raise FleetError(
+            "The recording ended without a result",
+            "its keeper was killed, or the host is out of memory or space",
+            "look at the host's log around that time, then record again",
+        )
+    return phase == "recording"
+
+
+def _is_whole(data: bytes, fields: Fields) -> bool:
+    total = fields.integer("total")
+    if total > MAX_HOST_BYTES:
+        raise FleetError(
+            "The captures of this host are too large to take over",
+            f"{total} bytes",
+            "shorten the window or lower the rate",
+        )
+    if len(data) > total or len(data) != fields.integer("next"):
+        raise WireError("A host sent a capture with a piece missing", f"{len(data)} of {total} bytes", "record again")
+    return len(data) == total
+
+
+def _head_and_bodies(data: bytes) -> tuple[JsonObject, bytes]:
     head, _line_end, bodies = data.partition(b"\n")
+    if len(head) > _MAX_HEAD_BYTES:
+        raise WireError("A host sent a result that cannot be read", f"a head of {len(head)} bytes", "record again")
     try:
         decoded = json.loads(head)
     except (ValueError, RecursionError) as error:
@@ -129,7 +184,7 @@ def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tupl
 
 def _chunk(data: object) -> bytes:
     try:
-        chunk = base64.b64decode(str(data), validate=True)
+        chunk = base64.b64decode(data if isinstance(data, str) else "", validate=True)
     except (binascii.Error, ValueError) as error:
         raise WireError("A host sent a capture that is not base64", str(error), "record again") from error
     if not chunk:
@@ -139,12 +194,16 @@ def _chunk(data: object) -> bytes:
 
 def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> HostRecord:
     fields = Fields(head, "result")
-    captures, offset = [], 0
+    captures: list[Capture] = []
+    offset, room = 0, MAX_UNPACKED_BYTES
     for row in fields.rows("captures"):
-        capture = Capture.from_wire(row)
-        body = bodies[offset : offset + capture.size]
+        capture = replace(Capture.from_wire(row), file="")
+        if capture.outcome == "profiled":
+            taken = {other.file for other in (*record.captures, *captures)}
+            capture, unpacked = _store(run, record, capture, bodies[offset : offset + capture.size], room, taken)
+            room -= unpacked
         offset += capture.size
-        captures.append(_store(run, record, replace(capture, file=""), body))
+        captures.append(capture)
     error = head.get("error")
     record = replace(
         record,
@@ -161,24 +220,40 @@ def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> Host
     return record
 
 
-def _store(run: Run, record: HostRecord, capture: Capture, body: bytes) -> Capture:
-    """Write one capture, read and written anew, so that only what was understood lies in the folder."""
-    if capture.outcome != "profiled":
-        return capture
+def _store(
+    run: Run, record: HostRecord, capture: Capture, body: bytes, room: int, taken: set[str]
+) -> tuple[Capture, int]:
+    """Write one capture, read and written anew, so that only what was understood lies in the folder.
+
+    Also tells how much it was when unpacked: ``room`` at most.
+    """
+    size = 0
     try:
-        inflater = zlib.decompressobj()
-        document = inflater.decompress(body, MAX_CAPTURE_BYTES)
-        if not inflater.eof:
-            raise WireError("A host sent a capture that is cut off or too large", f"{len(body)} bytes", "record again")
+        document = _unpack(body, min(room, MAX_CAPTURE_BYTES))
+        size = len(document)
         data = write(parse(document), f"{record.host} {capture.process.name}")
-    except (zlib.error, FleetError) as error:
-        text = str(error) if not isinstance(error, FleetError) else f"{error.reason}: {error.detail}"
-        return replace(
-            capture, outcome="failed", reason="The capture cannot be read", detail=text, remedy="record again; see the notes"
+    except FleetError as error:
+        failed = replace(
+            capture,
+            outcome="failed",
+            reason="The capture cannot be read",
+            detail=f"{error.reason}: {error.detail}",
+            remedy="record again; see the notes",
         )
+        return failed, size
     name = stem(capture.process)
-    taken = {other.file for other in record.captures}
     if f"{name}.speedscope.json" in taken:
         name += "-" + record.recording
     run.write_capture(record.host, name + ".speedscope.json", data)
-    return replace(capture, file=name + ".speedscope.json")
+    return replace(capture, file=name + ".speedscope.json"), size
+
+
+def _unpack(body: bytes, most: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        document = inflater.decompress(body, max(1, most))
+    except zlib.error as error:
+        raise WireError("A host sent a capture that cannot be unpacked", str(error), "record again") from error
+    if not inflater.eof:
+        raise WireError("A host sent a capture that is cut off or too large", f"{len(body)} bytes", "record again")
+    return document

@@ -242,6 +242,7 @@ def _run_pip(slot: _Slot, *arguments: str) -> subprocess.CompletedProcess[str]:
             text=True,
             errors="replace",
             timeout=PIP_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise _pip_failed(slot, f"pip did not end within {PIP_SECONDS} seconds") from None

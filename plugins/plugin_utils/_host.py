@@ -10,6 +10,7 @@ Action plugins of faces that work on hosts derive from :class:`HostAction`.
 from __future__ import annotations
 
 import getpass
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ._bundle import command, envelope, needs_terminal, parse_answer
@@ -26,6 +27,10 @@ from ._fetch import compressed
 from ._releases import NEWEST, known
 from ._run import Run, open_run, process_key, safe_name
 from ._wire import ErrorText, HostRecord, JsonObject
+
+#: A host that went away is noticed after half a minute. TCP alone takes a quarter of an hour over it, and the report
+#: with it. ssh takes the first value that it meets for an option, so settings of the user's own win.
+_KEEPALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 
 
 class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
@@ -44,11 +49,24 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         self._variables = task_vars or {}
         self._python: str | None = None
         try:
-            _validation, options = self.validate_argument_spec(argument_spec=self.arguments)
-            result.update(self.perform(options))
+            refuse_orphans()
+            result.update(self.perform(self._options()))
         except FleetError as error:
             result.update(failed=True, msg=str(error), reason=error.reason, detail=error.detail, remedy=error.remedy)
         return result
+
+    def _options(self) -> dict[str, Any]:
+        try:
+            _validation, options = self.validate_argument_spec(argument_spec=self.arguments)
+        except AnsibleActionFail as error:
+            remedy = f"correct it; ansible-doc {self._task.action} tells what it may be"
+            wrong = FleetError("An option has a wrong value", str(error), remedy)
+            self.refused(wrong)
+            raise wrong from error
+        return dict(options)
+
+    def refused(self, error: FleetError) -> None:
+        """What else there is to do when the options are wrong."""
 
     def perform(self, options: dict[str, Any]) -> JsonObject:
         """Do the work of the face with its validated options; the result's keys."""
@@ -82,13 +100,19 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         try:
             yield
         except FleetError as error:
-            text = ErrorText(error.reason, error.detail, error.remedy)
-            run.write_host(replace(record, status="failed", error=text))
+            self.write_failure(run, record, error)
             raise
         except AnsibleConnectionFailure as error:
-            text = ErrorText("The host cannot be reached", str(error), "see that ssh to it works, or leave it out with -l")
+            remedy = "see that ssh to it works, or leave it out with -l"
+            if record.recording:
+                remedy = f"when it is back: ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={run.name}"
+            text = ErrorText("The host cannot be reached", " ".join(str(error).split()), remedy)
             run.write_host(replace(record, status="unreachable", error=text))
             raise
+
+    def write_failure(self, run: Run, record: HostRecord, error: FleetError) -> None:
+        text = ErrorText(error.reason, error.detail, error.remedy)
+        run.write_host(replace(record, status="failed", error=text))
 
     def outcome(self, run: Run, record: HostRecord) -> JsonObject:
         """What became of the host's targets, as counts and paths: results go to callbacks, logs and databases."""
@@ -114,6 +138,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         """
         interpreter = self._python or self._interpreter()
         data = envelope(operation, arguments, payload)
+        self._keep_alive()
         try:
             out = self._through_stdin(interpreter, data) if self._has_stdin() else None
             if out is None or (out["rc"] and needs_terminal(out["stdout"], out["stderr"])):
@@ -121,15 +146,13 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:
-            raise FleetError(
-                "The host program could not be run", str(error), "see that become works: ansible HOST -b -m ping"
-            ) from error
+            raise _not_run(str(error)) from error
         answer = parse_answer(out["stdout"], out["stderr"], out["rc"], interpreter)
         # What ran once is what runs again: no second search.
         self._python = interpreter or (str(answer["python"]) if answer.get("python") else None)
         if answer.get("ok") is not True:
-            error = ErrorText.from_wire(answer.get("error"))
-            raise FleetError(error.reason, error.detail, error.remedy)
+            why = ErrorText.from_wire(answer.get("error"))
+            raise FleetError(why.reason, why.detail, why.remedy)
         return answer
 
     def _interpreter(self) -> str | None:
@@ -137,6 +160,13 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         value = constants.config.get_config_value("INTERPRETER_PYTHON", variables=self._variables)
         name = str(self._templar.template(value)) if value else "auto"
         return None if name in ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent") else name
+
+    def _keep_alive(self) -> None:
+        connection = self._connection
+        if connection.transport == "ssh":
+            extra = str(connection.get_option("ssh_extra_args") or "")
+            if _KEEPALIVE not in extra:
+                connection.set_option("ssh_extra_args", f"{extra} {_KEEPALIVE}".strip())
 
     def _has_stdin(self) -> bool:
         connection = self._connection
@@ -167,7 +197,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             self._remove_tmp_path(directory, force=True)
 
     def ask_with_binary(self, operation: str, arguments: JsonObject, options: dict[str, Any]) -> JsonObject:
-        """As :meth:`ask`, for operations that need py-spy on the host: it is brought only where its checksum differs."""
+        """As :meth:`ask`, for operations that need py-spy: it is brought only where its checksum differs."""
         release = known(NEWEST if options["executable"] else options["version"])
         arguments = {
             **arguments,
@@ -186,5 +216,24 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         payload = compressed(release.version, str(need.get("architecture")), options["wheel_dir"] or None)
         answer = self.ask(operation, arguments, payload)
         if "need_binary" in answer:
-            raise FleetError("py-spy was brought but the host does not see it", "", "run the install playbook with -vvv")
+            raise FleetError(
+                "py-spy was brought but the host does not see it", "", "run the install playbook with -vvv"
+            )
         return answer
+
+
+def refuse_orphans() -> None:
+    """Stop a worker whose ``ansible-playbook`` was killed: it would go on, and nobody is left to make the report.
+
+    Captures stay on the host, for the playbook that makes one.
+    """
+    controller = multiprocessing.parent_process()
+    if controller is not None and controller.pid != os.getppid():
+        raise FleetError("ansible-playbook was killed", "", "run the playbook pyspy.fleet.collect")
+
+
+def _not_run(words: str) -> FleetError:
+    """Ansible refused to run a command on the host, in its own words."""
+    if "password" in words:
+        return FleetError("Becoming another user failed", words, "give the right password with -K (--ask-become-pass)")
+    return FleetError("The host program could not be run", words, "see that become works: ansible HOST -b -m ping")

@@ -17,7 +17,9 @@ from ._render._text import names, row
 from ._summary import group, plural
 from ._wire import Process, Selection, printable
 
-_MOST_SKIPS = 3
+_MOST_SKIPS = 6
+#: How reasons begin that nobody asks about: they come last.
+_EXPECTED = ("never a target", "does not match")
 
 
 def plan_lines(planned: Mapping[str, object], hosts: Sequence[str], width: int = 80) -> list[str]:
@@ -58,6 +60,7 @@ def _host_lines(host: str, selection: Selection, width: int) -> list[str]:
     for process in selection.targets:
         lines += ["  " + line for line in row("profile", _process_text(process), width - 2)]
     skips = group(("skip", f"pid {process.pid}", process.reason) for process in selection.skipped)
+    skips.sort(key=lambda trouble: trouble.reason.startswith(_EXPECTED))
     for trouble in skips[:_MOST_SKIPS]:
         text = f"{len(trouble.members)} ({names(trouble.members, 2)}): {trouble.reason}"
         lines += ["  " + line for line in row("skip", text, width - 2)]

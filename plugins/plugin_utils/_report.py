@@ -210,28 +210,18 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
     return name
 
 
-def is_settled(run: Run, hosts: Sequence[str]) -> bool:
-    """Whether all these hosts have their last record: nothing is still being recorded."""
-    try:
-        records = [run.host(host) for host in hosts]
-    except FleetError:
-        # A record that cannot be read will not get better by waiting.
-        return True
-    return all(record is not None and record.status != "recording" for record in records)
-
-
 def may_print(run: Run, host: str, batch: Sequence[str]) -> bool:
-    """True for exactly one caller of each state of the report.
+    """True for exactly one caller of each state of the report: the last of its batch to ask.
 
-    That is the first that finds all hosts of the batch settled, or, where one never
-    settles, the last of the batch to ask.
+    So the summary comes after the lines of the other hosts, and before the recap.
     """
-    state = run.fingerprint()[:32]
-    run.claim(f"asked-{state}-{hashlib.sha256(host.encode()).hexdigest()[:32]}")
-    if run.claimed(f"printed-{state}"):
-        return False
-    asked = (f"asked-{state}-{hashlib.sha256(name.encode()).hexdigest()[:32]}" for name in batch)
-    return (is_settled(run, batch) or all(map(run.claimed, asked))) and run.claim(f"printed-{state}")
+    run.claim(_question(run, host))
+    return all(run.claimed(_question(run, name)) for name in batch) and run.claim(f"printed-{run.fingerprint()[:32]}")
+
+
+def _question(run: Run, host: str) -> str:
+    """Names that a host has asked since its record was last written."""
+    return f"asked-{hashlib.sha256(host.encode()).hexdigest()[:32]}-{run.record_stamp(host)}"
 
 
 def verdict(record: HostRecord | None, fail_on: str) -> ErrorText | None:

@@ -220,6 +220,13 @@ class Run:
     def has_host(self, name: str) -> bool:
         return os.path.lexists(os.path.join(self.path, _HOSTS, safe_name(name), RECORD))
 
+    def record_stamp(self, name: str) -> int:
+        """When the host's record was last written (nanoseconds); 0 when there is none."""
+        try:
+            return os.lstat(os.path.join(self.path, _HOSTS, safe_name(name), RECORD)).st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def hosts(self) -> list[HostRecord]:
         records = (self._record(folder) for folder in self.host_folders())
         return [record for record in records if record is not None]

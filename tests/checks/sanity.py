@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from ast import literal_eval
+from configparser import ConfigParser
 from pathlib import Path
 
 from .copy_of_tree import CHECKOUT, refresh
@@ -38,6 +40,7 @@ print(get_venv_packages(SimpleNamespace(version="3.11"))["pip"])
 def main(environment: Path) -> int:
     copy = refresh(f"sanity-{environment.name.lstrip('.')}")
     _place_get_pip(environment)
+    _carry_pip_settings(environment)
     return subprocess.run(
         (environment / "bin" / "ansible-test", "sanity", "--venv", "--color", "no", "--truncate", "0"),
         cwd=copy,
@@ -56,13 +59,30 @@ def _place_get_pip(environment: Path) -> None:
     script.write_text(GET_PIP)
 
 
+def _carry_pip_settings(environment: Path) -> None:
+    """ansible-test hands neither the user's home nor PIP_* variables on to pip: put the settings where it looks."""
+    listing = subprocess.run(
+        (environment / "bin" / "python", "-m", "pip", "config", "list"), check=True, capture_output=True, text=True
+    ).stdout
+    settings = ConfigParser(interpolation=None)
+    # What is set by the environment wins, so it is read last.
+    for line in sorted(listing.splitlines(), key=lambda line: line.startswith(":env:")):
+        name, value = line.split("=", 1)
+        section, key = name.rsplit(".", 1)
+        settings.read_dict({section.replace(":env:", "global"): {key: literal_eval(value)}})
+    target = HOME / ".config" / "pip" / "pip.conf"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.touch(mode=0o600)
+    with target.open("w") as file:
+        settings.write(file)
+
+
 def _surroundings(environment: Path) -> dict[str, str]:
-    """A home of its own, the user's pip settings, and real interpreters instead of pyenv's shims on PATH."""
+    """A home of its own, and real interpreters instead of pyenv's shims on PATH."""
     home = Path.home()
     path = [folder for folder in os.environ["PATH"].split(":") if "shims" not in folder]
     path += [str(folder) for folder in sorted(home.glob(".pyenv/versions/3.*/bin"))]
     return {
-        "XDG_CONFIG_HOME": str(home / ".config"),
         **os.environ,
         "HOME": str(HOME),
         "PATH": ":".join((str(environment / "bin"), *path)),

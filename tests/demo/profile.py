@@ -32,7 +32,17 @@ WORKERS = 4
 def service() -> Iterator[tuple[int, str]]:
     """gunicorn with four workers on a free port of the loopback; its PID and address."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--bind", "127.0.0.1:0", "--chdir", str(SERVICE)]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--workers",
+        str(WORKERS),
+        "--bind",
+        "127.0.0.1:0",
+        "--chdir",
+        str(SERVICE),
+    ]
     environment = {**os.environ, "DEMO_PERMIT_TRACING": "1"}
     with os.fdopen(reading) as log, os.fdopen(writing, "w") as out:
         process = subprocess.Popen([*command, "--timeout", "120", "app:application"], stderr=out, env=environment)

@@ -93,13 +93,19 @@ def test_without_a_word_from_the_user_the_interpreter_is_found(host: Host) -> No
         shim.write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
         shim.chmod(0o755)
         done = subprocess.run(
-            ["/bin/sh", "-c", command], input=data, capture_output=True, env={"PATH": f"{shims}:/usr/bin:/bin"}, check=True
+            ["/bin/sh", "-c", command],
+            input=data,
+            capture_output=True,
+            env={"PATH": f"{shims}:/usr/bin:/bin"},
+            check=True,
         )
         answer = _bundle.parse_answer(done.stdout.decode(), "", 0, None)
         assert answer["recordings"] == []
         assert Path(str(answer["python"])).name.startswith("python3")
         bare = command.replace("/usr/bin/", shims + "/").replace("/usr/local/bin/", shims + "/")
-        done = subprocess.run(["/bin/sh", "-c", bare], input=data, capture_output=True, env={"PATH": shims}, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", bare], input=data, capture_output=True, env={"PATH": shims}, check=False
+        )
         with pytest.raises(FleetError, match="No Python 3.8 or newer"):
             _bundle.parse_answer(done.stdout.decode(), done.stderr.decode(), done.returncode, None)
 
@@ -141,13 +147,15 @@ def test_an_idle_target_is_no_failure(host: Host) -> None:
 
 def test_one_recorder_per_target(host: Host) -> None:
     with target() as busy, target() as other:
-        first = host.start([busy.pid], duration=4)
+        first = host.start([busy.pid], duration=60)
+        keeper = parent_of(recorder_of(busy.pid))
         second = host.ask("start", host.order([busy.pid]))
         assert not second["ok"] and "already being sampled" in second["error"]["reason"]
         assert first["recording"]["id"] in second["error"]["detail"]
         third = host.start([busy.pid, other.pid], duration=1)
         assert [one["pid"] for one in third["selection"]["targets"]] == [other.pid]
         assert any("already being sampled" in one["reason"] for one in third["selection"]["skipped"])
+        os.kill(keeper, signal.SIGTERM)  # ends its window early, and keeps what it has
         for started in (first, third):
             head, _bodies = host.collect(started["recording"]["id"])
             assert head["captures"][0]["outcome"] == "profiled"
@@ -267,6 +275,8 @@ def test_full_disk_is_said(host: Host) -> None:
         with target(threads=5, depth=60) as busy:
             started = host.start([busy.pid], duration=2, idle=True, rate=200)
             assert started["ok"], started
+            keeper = STATE / started["recording"]["id"] / "keeper.json"
+            await_condition("the keeper to say who it is", keeper.exists)
             filler = STATE / "filler"
             with filler.open("wb", buffering=0) as handle, pytest.raises(OSError):
                 while True:
@@ -300,7 +310,9 @@ def test_command_lines_of_subprocesses_stay_on_the_host(host: Host) -> None:
         ({"gil": "yes"}, "gil"),
     ],
 )
-def test_bad_options_are_refused_by_name_before_anything_runs(host: Host, options: dict[str, object], words: str) -> None:
+def test_bad_options_are_refused_by_name_before_anything_runs(
+    host: Host, options: dict[str, object], words: str
+) -> None:
     order = host.order([os.getpid()])
     order["options"].update(options)
     answer = host.ask("start", order)

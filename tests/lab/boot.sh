@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
+# shellcheck shell=sh
+#
 # Turns the namespaces it is started in into a host: boot.sh KIND TREE SCRATCH NAME KEYS
 #
 # KIND is "plain" (sshd below a small init, PID 1 of its own PID namespace) or

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "host_program" of the lab (private to the collection): the host program on this machine, fed as the controller feeds it, and real targets for it."""
+"""Room "host_program" of the lab (private to the collection): the host program on this machine, and targets for it.
+
+It is fed exactly as the controller feeds it.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ class Host:
             check=False,
             timeout=120,
         )
-        return _bundle.parse_answer(done.stdout.decode(), done.stderr.decode(), done.returncode, self.interpreter)
+        answer: dict[str, Any] = _bundle.parse_answer(
+            done.stdout.decode(), done.stderr.decode(), done.returncode, self.interpreter
+        )
+        return answer
 
     def order(
         self, pids: list[int], duration: int = 2, keep: int = 60, policy: str = "auto", **options: Any
@@ -123,12 +129,16 @@ class Host:
         return head, bodies
 
     def processes(self) -> list[int]:
-        """PIDs of whatever of ours runs on this machine: keepers, watchdogs, recorders."""
+        """PIDs of keepers, watchdogs and recorders on this machine, not on the hosts of a fleet."""
         found = []
+        here = os.stat("/proc/self/ns/pid").st_ino
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
                 words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
+                elsewhere = os.stat(f"/proc/{name}/ns/pid").st_ino != here
             except OSError:
+                continue
+            if elsewhere:
                 continue
             if words[:2] == [b"py-spy", b"record"] or any(b"pyspy_fleet_host" in word for word in words):
                 found.append(int(name))

@@ -81,7 +81,7 @@ class Host:
     def start_gunicorn(self, workers: int = 4, busy: int = 1, user: str = "web") -> int:
         """Start the demonstration service; ``busy`` of its workers burn CPU. Gives its master's PID on the host.
 
-        At the lowest priority, so that a fleet of busy hosts leaves this machine to the tests.
+        At the lowest priority and with rests, so that a fleet of busy hosts leaves this machine to the tests.
         """
         shutil.copy(HERE / "service" / "app.py", self.root / "opt" / "service" / "app.py")
         self.run(gunicorn_command(workers), user=user)
@@ -107,7 +107,7 @@ class Host:
 #: Returns when a worker has begun to answer; the rest of the answer runs to nowhere in the background.
 ENDLESS_REQUEST = (
     "exec 3<>/dev/tcp/127.0.0.1/8000; "
-    'printf "GET /checkout?seconds=86400 HTTP/1.0\\r\\n\\r\\n" >&3; '
+    'printf "GET /checkout?seconds=86400&rest=0.02 HTTP/1.0\\r\\n\\r\\n" >&3; '
     "read -r status <&3; exec setsid cat <&3 >/dev/null 2>&1 &"
 )
 

@@ -104,7 +104,7 @@ def _text(value: object, what: str) -> str:
 def _frame(row: object) -> Frame:
     fields = _object(row, "a frame")
     line = fields.get("line") or 0
-    if type(line) is not int or not 0 <= line < 2**31:
+    if isinstance(line, bool) or not isinstance(line, int) or not 0 <= line < 2**31:
         raise _broken("a frame's line is not a line number")
     name = _text(fields.get("name"), "a frame's name")
     made_up = _PROCESS_FRAME.match(name)

@@ -10,6 +10,7 @@ import functools
 import os
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from .._wire import printable
 
@@ -23,6 +24,10 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
         # XML knows no control characters, not even escaped ones.
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=_harmless,
     )
     return environment.get_template(name)
+
+
+def _harmless(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

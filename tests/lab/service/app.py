@@ -5,8 +5,9 @@
 """A small web service with one job that burns CPU in functions with telling names.
 
 ``GET /checkout?seconds=N`` keeps the worker that got it busy for N seconds
-(checkout, price_basket, apply_discounts, add_tax); every other address is
-answered at once. Only the standard library, so that it runs on any host.
+(checkout, price_basket, apply_discounts, add_tax), with ``&rest=S`` resting for S
+seconds after each basket. Every other address is answered at once. Only the
+standard library, so that it runs on any host.
 """
 
 from __future__ import annotations
@@ -37,16 +38,18 @@ def application(environ: dict[str, str], start_response: Callable[[str, Headers]
     start_response("200 OK", [("Content-Type", "text/plain")])
     if environ["PATH_INFO"] != "/checkout":
         return iter((b"ready\n",))
-    seconds = float(parse_qs(environ["QUERY_STRING"]).get("seconds", ["0"])[0])
-    return checkout(time.monotonic() + seconds)
+    query = parse_qs(environ["QUERY_STRING"])
+    seconds, rest = (float(query.get(name, ["0"])[0]) for name in ("seconds", "rest"))
+    return checkout(time.monotonic() + seconds, rest)
 
 
-def checkout(deadline: float) -> Iterator[bytes]:
+def checkout(deadline: float, rest: float) -> Iterator[bytes]:
     basket = list(range(1, 2001))
     while True:
         yield b"%d\n" % price_basket(basket)
         if time.monotonic() >= deadline:
             return
+        time.sleep(rest)
 
 
 def price_basket(basket: list[int]) -> int:

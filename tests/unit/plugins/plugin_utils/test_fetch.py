@@ -249,7 +249,7 @@ def test_many_workers_fetch_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
-        for _ in range(4)
+        for _worker in range(4)
     ]
     answers = {worker.communicate()[0] for worker in workers}
     assert [worker.returncode for worker in workers] == [0] * 4

@@ -197,23 +197,31 @@ def test_a_state_of_another_version_is_ignored(run: Run, state: str) -> None:
     assert build(run, Context()).rendered
 
 
-def test_exactly_one_prints_when_all_are_settled(run: Run) -> None:
+def test_the_last_of_the_batch_prints(run: Run) -> None:
     for host in "abc":
         run.write_host(HostRecord(host, "nothing"))
-    assert [may_print(run, host, "abc") for host in "abc"] == [True, False, False]
+    assert [may_print(run, host, "abc") for host in "abca"] == [False, False, True, False]
 
 
-def test_nobody_prints_before_the_last_is_settled(run: Run) -> None:
-    run.write_host(HostRecord("a", "nothing"))
-    run.write_host(HostRecord("b", "recording"))
-    assert not may_print(run, "a", "ab")
-    run.write_host(HostRecord("b", "nothing"))
-    assert may_print(run, "b", "ab")
+def test_hosts_that_ask_as_they_finish_get_one_summary(run: Run) -> None:
+    """As with strategy free: each host asks as soon as its own record is there."""
+    printed = []
+    for host in "bca":
+        run.write_host(HostRecord(host, "nothing"))
+        printed.append(may_print(run, host, "abc"))
+    assert printed == [False, False, True]
 
 
-def test_where_one_never_settles_the_last_to_ask_prints(run: Run) -> None:
+def test_a_host_without_a_record_counts_as_well(run: Run) -> None:
     run.write_host(HostRecord("a", "recording"))
     assert [may_print(run, host, "abc") for host in "abc"] == [False, False, True]
+
+
+def test_a_second_recording_in_the_same_run_is_printed_again(run: Run) -> None:
+    for _recording in range(2):
+        run.write_host(HostRecord("a", "nothing"))
+        run.write_host(HostRecord("b", "nothing"))
+        assert [may_print(run, host, "ab") for host in "ab"] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +331,12 @@ def test_the_plan_of_check_mode() -> None:
     planned = {
         "web-01": {
             "targets": [row(1, "hot: 97.5 % CPU")],
-            "skipped_processes": [row(2, "idle: 0.1 % CPU"), row(3, "idle: 0.0 % CPU")],
+            "skipped_processes": [
+                *(row(pid, "does not match the pattern") for pid in range(20, 29)),
+                row(2, "idle: 0.1 % CPU"),
+                row(3, "idle: 0.0 % CPU"),
+                row(4, "gunicorn master of 2 workers"),
+            ],
             "notes": [],
         },
         "web-02": {"targets": [], "notes": ["pattern 'x' matched 0 of 9 processes"]},
@@ -332,10 +345,12 @@ def test_the_plan_of_check_mode() -> None:
         "web-05": {"targets": [{"pid": "x"}]},
     }
     lines = plan_lines(planned, ["web-01", "web-02", "web-03", "web-04", "web-05"])
-    assert lines[3:6] == [
+    assert lines[3:8] == [
         "web-01",
         "  profile   gunicorn: worker [shop] (pid 1, www-data): hot: 97.5 % CPU",
         "  skip      2 (pid 2, pid 3): e.g. idle: 0.1 % CPU",
+        "  skip      1 (pid 4): gunicorn master of 2 workers",
+        "  skip      9 (pid 20, pid 21 (+7 more)): does not match the pattern",
     ]
     body = "\n".join(lines)
     assert "web-02: pattern 'x' matched 0 of 9 processes" in body

@@ -50,7 +50,8 @@ def test_layout_places_children_under_their_parents() -> None:
 def test_lines_of_one_function_share_a_box_and_the_hottest_is_kept() -> None:
     frames = [(Frame("f", "a.py", line),) for line in (1, 2, 2)]
     root = tree(Profile((CPU,), tuple(Stack(stack, 1.0, 1) for stack in frames)))
-    (node,) = root.children.values()
+    assert len(root.children) == 1
+    node = next(iter(root.children.values()))
     assert (node.own, node.total, node.line) == (3.0, 3.0, 2)
 
 
@@ -82,7 +83,7 @@ def test_boxes_stay_in_their_parents_and_neighbours_differ(rows: list[tuple[list
     for depth, level in by_level.items():
         for (_x, right, shade), (left, _right, next_shade) in zip(level, level[1:], strict=False):
             assert right <= left + 1e-9
-            same_parent = any(x <= _x + 1e-9 and left < end - 1e-9 for x, end, _ in by_level.get(depth - 1, []))
+            same_parent = any(x <= _x + 1e-9 and left < end - 1e-9 for x, end, _shade in by_level.get(depth - 1, []))
             assert not same_parent or shade != next_shade or right < left - 1e-9
         for x, right, shade in level if depth else []:
             parents = [p for p in by_level[depth - 1] if p[0] <= x + 1e-9 and right <= p[1] + 1e-9]
