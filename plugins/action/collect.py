@@ -25,7 +25,9 @@ class ActionModule(HostAction):
     def perform(self, options: dict[str, Any]) -> JsonObject:
         if self.check_mode:
             waiting, left = ([options["recording"]], []) if options["recording"] else self._waiting(options["run"])
-            return {"changed": False, "waiting": waiting, "left": left}
+            lines = [f"would be collected: {one}" for one in waiting] + left
+            text = "; ".join(lines) or "no recording waits on this host"
+            return {"changed": False, "waiting": waiting, "left": left, "msg": text}
         run = self.open_run(options)
         if options["recording"]:
             wait_for_window(run, options["not_before"])
