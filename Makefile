@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 .DEFAULT_GOAL := help
-.PHONY: help program setup runtime collection profile test bench clean
+.PHONY: vm help program setup runtime collection profile test bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
@@ -24,6 +24,9 @@ profile: runtime  ## Profile a small web service on this machine, as a demonstra
 
 test: setup  ## Run every test and check (as root: the integration tests too)
 	@.venv/bin/python -m tests.run
+
+vm: setup  ## Run the tests that need a real Yama, in virtual machines (as root; some twenty minutes)
+	@.venv/bin/python -m pytest -p no:cacheprovider tests/vm
 
 bench: setup  ## Measure profile.yml beside a plain ssh loop and a plain playbook
 	@test -d bench || { echo "make: there is no bench/ yet" >&2; exit 1; }

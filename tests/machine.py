@@ -16,8 +16,6 @@ PROGRAMS = {
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
     "ps": "procps",
-    "qemu-img": "qemu-utils",
-    "qemu-system-x86_64": "qemu-system-x86",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
     "sudo": "sudo",

@@ -11,14 +11,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import ansible_collections
 import pytest
 from ansible_collections.pyspy.fleet.plugins.module_utils import _credentials
 from ansible_collections.pyspy.fleet.plugins.module_utils._attach import AUTO, POLICIES
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import Gone, ProcessDir
 
-ROOT = __file__.partition("/ansible_collections/")[0]
+ROOT = str(Path(ansible_collections.__path__[0]).parent)
 WAIT = "import time; print('ready', flush=True); time.sleep(600)"
 #: The child of vfork(2) has its parent's memory, and the parent waits for it in state D. It ends with its parent.
 STUCK = """
