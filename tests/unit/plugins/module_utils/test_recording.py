@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.module_utils import _recorder, _recording, _state
+from ansible_collections.pyspy.fleet.plugins.module_utils._attach import AUTO
+from ansible_collections.pyspy.fleet.plugins.module_utils._credentials import Terms
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
 from ansible_collections.pyspy.fleet.plugins.module_utils._plan import Options, plan
+from ansible_collections.pyspy.fleet.plugins.module_utils._privileges import Kernel
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import ProcessDir, boot_id
 from ansible_collections.pyspy.fleet.plugins.module_utils._recorder import Capture, Recorder
 from ansible_collections.pyspy.fleet.plugins.module_utils._recording import (
@@ -55,7 +58,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def request(**changes: object) -> Request:
     now = time.monotonic()
     target = {"pid": 1, "start": 5}
-    made = Request({}, [target], [], {}, "a-run", "", boot_id(), now + 5, now + 900)
+    made = Request({}, [target], [], {}, False, "", "a-run", "", boot_id(), now + 5, now + 900)
     return made._replace(**changes)
 
 
@@ -170,7 +173,7 @@ def recorder() -> Iterator[Recorder]:
 
 def run_to_the_end(recorder: Recorder, binary: str) -> Capture:
     descriptor = os.open(binary, os.O_RDONLY)
-    recorder.start(descriptor, -4)  # py-spy ends by itself five seconds after the window: here after one
+    recorder.start(descriptor, -4, Terms.here(AUTO), Kernel())
     os.close(descriptor)
     recorder.confirm()
     _pid, status = os.waitpid(recorder.pid, 0)
