@@ -35,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         try:
             if self._task.check_mode:
                 _show_plan(arguments["planned"], host, variables)
-                return {**result, "changed": False}
+                return {**result, **verdict_on_plan(arguments["planned"].get(host))}
             return {**result, **_report(arguments, host, variables)}
         except FleetError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
@@ -80,6 +80,13 @@ def _show_plan(planned: Mapping[str, object], host: str, variables: Mapping[str,
         display = Display()
         for line in plan_lines(planned, hosts, max(60, min(display.columns or 80, 120))):
             display.display(line)
+
+
+def verdict_on_plan(mine: object) -> dict[str, Any]:
+    """The verdict of check mode: a host whose plan could not be made fails as its recording would."""
+    if isinstance(mine, Mapping) and (mine.get("reason") or mine.get("unreachable")):
+        return {"failed": True, "changed": False, "msg": str(mine.get("msg"))}
+    return {"changed": False}
 
 
 def _texts(value: object) -> Sequence[str]:

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.action.report import verdict_on_plan
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
@@ -358,3 +359,20 @@ def test_the_plan_of_check_mode() -> None:
     assert "web-04: no plan was made" in body
     assert "web-05: A host sent a process with a bad field" in body
     assert lines[-1] == "1 target would be profiled on 1 of 5 hosts"
+
+
+@pytest.mark.parametrize(
+    ("planned", "fails"),
+    [
+        ({"targets": [], "notes": []}, False),
+        ({"skipped": True, "msg": "web-01 is opted out"}, False),
+        ({}, False),
+        (None, False),
+        ({"reason": "No process 7", "msg": "No process 7. Remedy: look again."}, True),
+        ({"unreachable": True, "msg": "Connection timed out"}, True),
+    ],
+)
+def test_a_plan_that_could_not_be_made_fails_its_host(planned: object, fails: bool) -> None:
+    result = verdict_on_plan(planned)
+    assert result.get("failed", False) is fails
+    assert not fails or result["msg"]
