@@ -128,6 +128,7 @@ evidence:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
+    ATTACH_ARGUMENTS,
     INSTALL_ARGUMENTS,
     RECORD_ARGUMENTS,
     RUN_ARGUMENTS,
@@ -142,6 +143,7 @@ def main() -> None:
         argument_spec={
             **SELECTOR_ARGUMENTS,
             **SAMPLING_ARGUMENTS,
+            **ATTACH_ARGUMENTS,
             **INSTALL_ARGUMENTS,
             **RUN_ARGUMENTS,
             **RECORD_ARGUMENTS,
