@@ -42,8 +42,6 @@ _MAX_PASSES = 100
 _LONGEST_WINDOW = 3600.0
 #: How long the host may wait within one pass for a recording that is about to finish (seconds).
 _PATIENCE = 8.0
-#: From the end of the window until py-spy has written and the keeper has packed: found to be some 0.2 s.
-_PACKING = 0.25
 #: A live controller collects at once; a recording that waits longer than this has lost its controller (seconds).
 ORPHANED_AFTER = 30.0
 

@@ -217,9 +217,6 @@ class Run:
         """What the run knows of one host; ``None`` when it knows nothing."""
         return self._record(safe_name(name))
 
-    def has_host(self, name: str) -> bool:
-        return os.path.lexists(os.path.join(self.path, _HOSTS, safe_name(name), RECORD))
-
     def record_stamp(self, name: str) -> int:
         """When the host's record was last written (nanoseconds); 0 when there is none."""
         try:
