@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
@@ -104,21 +105,24 @@ class ActionModule(HostAction):
         if started is not None:
             inner = Fields(started, "recording")
             identity, ends_in = inner.text("id"), inner.number("ends_in")
+        refused = fields.rows("captures")
         record = HostRecord.from_wire(
             {
                 "host": self.host,
-                "status": "recording" if identity else "nothing",
+                "status": "recording" if identity else "collected" if refused else "nothing",
                 "groups": list(self.groups),
                 "recording": identity,
                 "selection": fields.value("selection"),
-                "captures": [],
+                "captures": refused,
                 "evidence": [],
                 "warnings": list(fields.texts("warnings")),
                 "facts": {**fields.mapping("facts"), "py-spy": options["version"]},
                 "binary_changed": fields.boolean("binary_changed"),
             }
         )
-        return record, ends_in
+        # Where nothing was started, nothing can have been profiled, whatever the host says.
+        failed = tuple(replace(capture, outcome="failed", file="") for capture in record.captures)
+        return replace(record, captures=failed), ends_in
 
     def _result(self, run: Run, record: HostRecord, ends: float) -> JsonObject:
         result: JsonObject = {

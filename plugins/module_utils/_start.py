@@ -85,12 +85,15 @@ def _object(data: Dict[str, object], name: str) -> Dict[str, object]:
 def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -> Dict[str, object]:
     """Select, see that py-spy is there, and leave a keeper behind.
 
-    Answers ``need_binary`` when py-spy has to be brought first: the same call is
-    then repeated with it as payload. Without targets no recording is started.
+    Answers ``need_binary`` when py-spy has to be brought first: the same call is then repeated with it as payload.
+    Without targets no recording is started; nor where all of them are refused, who then are ``captures`` at once.
     """
     order = Order.from_wire(data)
     if order.check:
-        return _answer(_attachable(order, _targets(order, look(order.selectors))), None, False)
+        selection, refused = _judged(order, _targets(order, look(order.selectors)))
+        if _all_refused(selection, refused):
+            raise _nowhere(refused)
+        return _answer(selection, None, False)
     way()  # a refusal comes before anything is brought
     found, brought = bring(order.binary, order.size, payload())
     if found is None:
@@ -100,7 +103,9 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     selection = _targets(order, look(order.selectors))
     if not selection.targets:
         return _answer(selection, None, brought)
-    selection = _attachable(order, selection)
+    selection, refused = _judged(order, selection)
+    if _all_refused(selection, refused):
+        return dict(_answer(selection, order, brought), captures=_failed(order, selection, refused))
     with locked():
         selection = _free(selection)
         now = time.monotonic()
@@ -183,10 +188,10 @@ def _targets(order: Order, selection: Selection) -> Selection:
     )
 
 
-def _attachable(order: Order, selection: Selection) -> Selection:
-    """Say beforehand where attaching is refused. Who was named stays a target, and becomes a failed capture.
+def _judged(order: Order, selection: Selection) -> Tuple[Selection, Dict[int, Verdict]]:
+    """Say beforehand where attaching is refused: in the target's reason, and by PID.
 
-    HostError when it is refused everywhere.
+    Who is refused stays a target, and becomes a failed capture: it was chosen, and could not be profiled.
     """
     terms, blocking = Terms.here(order.policy), plan(order.options).blocking
     refused: Dict[int, Verdict] = {}
@@ -200,12 +205,24 @@ def _attachable(order: Order, selection: Selection) -> Selection:
         targets.append(target._replace(reason="%s; %s: %s" % (target.reason, doubt, found.reason)))
         if found.allowed is False:
             refused[target.pid] = found
-    if refused and len(refused) == len(targets):
-        raise _nowhere(refused)
-    selection = selection._replace(targets=tuple(targets))
-    if order.selectors.names_some():
-        return selection
-    return _without(selection, {pid: "attaching is refused: " + found.reason for pid, found in refused.items()})
+    return selection._replace(targets=tuple(targets)), refused
+
+
+def _all_refused(selection: Selection, refused: Dict[int, Verdict]) -> bool:
+    return 0 < len(selection.targets) == len(refused)
+
+
+def _failed(order: Order, selection: Selection, refused: Dict[int, Verdict]) -> List[Dict[str, object]]:
+    """The captures of a recording that need not be started, for every target is refused."""
+    now, measure = time.time(), plan(order.options).measure()
+    rows = []
+    for target in selection.targets:
+        found = refused[target.pid]
+        row: Dict[str, object] = {"process": target.to_wire(), "measure": measure, "outcome": "failed"}
+        row.update(samples=0, errors=0, began=now, ended=now, seconds=0.0, size=0)
+        row.update(reason="attaching is refused: " + found.reason, remedy=found.remedy)
+        rows.append(row)
+    return rows
 
 
 def _verdict(target: Process, terms: Terms, blocking: bool) -> Optional[Verdict]:

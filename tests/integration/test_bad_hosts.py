@@ -87,12 +87,17 @@ def test_the_verdict_follows_fail_on(judged: Outcome, host: str, outcomes: list[
     assert judged.code == 2
 
 
-def test_a_target_that_py_spy_failed_on_says_why(judged: Outcome) -> None:
+def test_a_target_that_is_refused_says_why(judged: Outcome) -> None:
     [capture] = judged.hosts["web4"]["captures"]
-    assert "Operation not permitted" in capture["detail"] and "nonblocking" in capture["remedy"]
-    assert "attaching was refused by the kernel" in judged.fatal("web4")
+    assert "attaching is refused: " in capture["reason"] and "traced" in capture["reason"]
+    assert "nonblocking" in capture["remedy"] and capture["attach"] == ""
+    assert capture["reason"] in judged.fatal("web4")
     assert "nonblocking" in judged.fatal("web4").partition("Remedy: ")[2]
-    assert "attaching was refused by the kernel" in judged.words.partition("Hosts ")[2].partition("Report ")[0]
+    assert "attaching is refused: " in judged.words.partition("Hosts ")[2].partition("Report ")[0]
+
+
+def test_where_all_are_refused_nothing_is_started(judged: Outcome) -> None:
+    assert judged.hosts["web4"]["recording"] == "" and judged.hosts["web2"]["recording"] != ""
 
 
 def test_no_target_is_no_failure_and_says_how_many_each_selector_matched(judged: Outcome) -> None:
