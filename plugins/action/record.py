@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     ATTACH_ARGUMENTS,
+    GUARDRAIL_ARGUMENTS,
     INSTALL_ARGUMENTS,
     RECORD_ARGUMENTS,
     RUN_ARGUMENTS,
@@ -37,6 +38,7 @@ class ActionModule(HostAction):
         **SELECTOR_ARGUMENTS,
         **SAMPLING_ARGUMENTS,
         **ATTACH_ARGUMENTS,
+        **GUARDRAIL_ARGUMENTS,
         **INSTALL_ARGUMENTS,
         **RUN_ARGUMENTS,
         **RECORD_ARGUMENTS,
@@ -91,6 +93,7 @@ class ActionModule(HostAction):
             "selectors": {name: options[name] for name in SELECTOR_ARGUMENTS},
             "options": {name: options[name] for name in SAMPLING_ARGUMENTS},
             "attach_policy": options["attach_policy"],
+            "limits": {name: options[name] for name in GUARDRAIL_ARGUMENTS},
             "keep": options["keep"],
             "reason": options["reason"],
             "by": self.asker,

@@ -45,6 +45,17 @@ ATTACH_ARGUMENTS: ArgumentSpec = {
     "attach_policy": {"type": "str", "default": "auto", "choices": ["auto", "relax"]},
 }
 
+#: When a host or a process is left alone; ``_guardrails.Limits`` takes them as they are.
+GUARDRAIL_ARGUMENTS: ArgumentSpec = {
+    "max_load": {"type": "float", "default": 10.0},
+    "max_memory_pressure": {"type": "float", "default": 40.0},
+    "max_io_pressure": {"type": "float", "default": 80.0},
+    "min_free_memory": {"type": "float", "default": 128.0},
+    "min_free_space": {"type": "float", "default": 32.0},
+    "allow_traced": {"type": "bool", "default": False},
+    "allow_stopped": {"type": "bool", "default": False},
+}
+
 #: Where results go on the controller.
 RUN_ARGUMENTS: ArgumentSpec = {
     "output_dir": {"type": "path", "default": "pyspy-runs"},

@@ -35,30 +35,30 @@ _DESCRIPTION = "--description=pyspy.fleet: puts kernel.yama.ptrace_scope back"
 def arm(site: Site, mine: Mine, bounds: Bounds) -> Tuple[int, int]:
     """Leave a dead-man behind that is ready on return. Gives its PID and start time, or zeros where systemd has it."""
     watch = _command("watch", site, mine) + [repr(bounds.deadline), str(bounds.pid), str(bounds.start)]
-    if not _systemd.runs_here():
+    if not _by_systemd():
         return _start_daemon(watch)
     restore = _command("restore", site, mine)
     unit = _unit(mine.arming)
-    at = int((bounds.deadline + _TIMER_AFTER) * 1000)
-    # An absolute time since boot: --on-active starts anew at every daemon-reload.
-    timer = [_DESCRIPTION, "--unit=%s-timer" % unit, "--on-boot=%dms" % at, "--timer-property=AccuracySec=100ms"]
-    _systemd.start(timer + restore)
+    timer = _systemd.at(bounds.deadline + _TIMER_AFTER)
+    _systemd.start(unit + "-timer", [_DESCRIPTION] + timer, {}, restore)
     properties = {
         "Type": "notify",
         "TimeoutStartSec": str(int(_PATIENCE)),
         "RuntimeMaxSec": str(int(max(0.0, bounds.deadline - time.monotonic())) + 1),
         "TimeoutStopSec": "10",
         "KillMode": "mixed",
-        "StandardOutput": "null",
         "ExecStopPost": _systemd.quoted(restore),
     }
     try:
-        settings = ["--property=%s=%s" % pair for pair in properties.items()]
-        _systemd.start([_DESCRIPTION, "--unit=" + unit] + settings + watch)
+        _systemd.start(unit, [_DESCRIPTION], properties, watch)
     except HostError:
         disarm(mine.arming, 0, 0)
         raise
     return 0, 0
+
+
+def _by_systemd() -> bool:
+    return os.geteuid() == 0 and _systemd.available()
 
 
 def disarm(arming: str, guard_pid: int, guard_start: int) -> None:
@@ -71,9 +71,8 @@ def disarm(arming: str, guard_pid: int, guard_start: int) -> None:
             _wait_for_end(guard_pid, guard_start)
         except Gone:
             pass
-    elif _systemd.runs_here():
-        unit = _unit(arming)
-        _systemd.stop([unit + "-timer.timer", unit + ".service"])
+    elif _by_systemd():
+        _systemd.stop(_unit(arming) + "-timer.timer", _unit(arming) + ".service")
 
 
 def _unit(arming: str) -> str:

@@ -24,13 +24,13 @@ def way() -> str:
     """How a keeper outlives the connection: ``systemd`` or ``daemon``; HostError where none does."""
     if not os.path.isdir("/run/systemd/system"):
         return "daemon"
-    from . import _logind, _units
+    from . import _logind, _systemd
 
-    if os.geteuid() == 0 and _units.available():
+    if os.geteuid() == 0 and _systemd.available():
         return "systemd"
     if not _logind.kills_at_logout():
         return "daemon"
-    if _logind.lingers() and _units.available():
+    if _logind.lingers() and _systemd.available():
         return "systemd"
     raise HostError(
         "The login manager of this host ends all of a user's processes at logout, and with them the recording",

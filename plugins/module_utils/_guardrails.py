@@ -17,7 +17,7 @@ from ._errors import HostError
 
 
 class Limits(NamedTuple):
-    """What is still bearable; 0 turns a limit off.
+    """What is still bearable; 0 turns a limit off. ``allow_…``: targets that somebody else has in hand.
 
     The defaults refuse only a host that is about to fall over: a busy host is what a profile is wanted for.
     ``max_load`` is the one-minute load average per CPU; pressures are the share of the last ten seconds in which
@@ -29,16 +29,35 @@ class Limits(NamedTuple):
     max_io_pressure: float = 80.0
     min_free_memory: float = 128.0
     min_free_space: float = 32.0
+    allow_traced: bool = False
+    allow_stopped: bool = False
 
     @classmethod
     def from_wire(cls, data: Dict[str, object]) -> Limits:
-        values = {}
-        for name in cls._fields:
-            value = data.get(name, cls._field_defaults[name])
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-                raise HostError("%s is not a number of 0 or more" % name, "got %r" % (value,), "choose another value")
-            values[name] = float(value)
-        return cls(**values)
+        """Validate one object of the wire; what is left out has its default. HostError names the limit."""
+        return cls(
+            max_load=_bounded(data, "max_load"),
+            max_memory_pressure=_bounded(data, "max_memory_pressure"),
+            max_io_pressure=_bounded(data, "max_io_pressure"),
+            min_free_memory=_bounded(data, "min_free_memory"),
+            min_free_space=_bounded(data, "min_free_space"),
+            allow_traced=_flag(data, "allow_traced"),
+            allow_stopped=_flag(data, "allow_stopped"),
+        )
+
+
+def _bounded(data: Dict[str, object], name: str) -> float:
+    value = data.get(name, Limits._field_defaults[name])
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        raise HostError("%s is not a number of 0 or more" % name, "got %r" % (value,), "choose another value")
+    return float(value)
+
+
+def _flag(data: Dict[str, object], name: str) -> bool:
+    value = data.get(name, Limits._field_defaults[name])
+    if not isinstance(value, bool):
+        raise HostError("%s is not true or false" % name, "got %r" % (value,), "choose one of them")
+    return value
 
 
 class Readings(NamedTuple):
@@ -85,6 +104,23 @@ def judge(limits: Limits, readings: Readings) -> Optional[HostError]:
         "; ".join(words),
         "%s, or change the limit: -e pyspy_%s=…" % (passed[0].remedy, passed[0].limit),
     )
+
+
+def occupied(limits: Limits, state: str, tracer: int) -> Optional[HostError]:
+    """Why a target in this state (``/proc/<pid>/stat``), traced by this PID (0: by nobody), is left alone."""
+    if tracer and not limits.allow_traced:
+        return HostError(
+            "process %d traces it: somebody is debugging it" % tracer,
+            "",
+            "end that debugger, or sample it all the same: -e pyspy_allow_traced=true",
+        )
+    if state in ("T", "t") and not limits.allow_stopped:
+        return HostError(
+            "it is stopped (state %s): every sample would be the same" % state,
+            "",
+            "resume it (kill -CONT), or sample it all the same: -e pyspy_allow_stopped=true",
+        )
+    return None
 
 
 def read(place: str) -> Readings:

@@ -55,7 +55,7 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     _sample(recorders, min(time.monotonic() + options.duration, request.close_at()))
     evidence = exposure.end() + [one.target_left() for one in recorders]
     ended = time.time()
-    captures = [one.capture() for one in recorders]
+    captures = [one.capture() for one in recorders] + [Capture(row, b"") for row in request.refused]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)
 
 

@@ -38,6 +38,7 @@ class Request(NamedTuple):
     """What start decided: all that the keeper needs.
 
     ``targets`` are ``Process.to_wire()`` objects, ``stopped`` the PIDs among them that were stopped before us;
+    ``refused`` are the failed captures of targets that are not attached to.
     ``binary`` is where py-spy is, with its version and sha256.
     ``relax`` tells that ptrace_scope is lowered for the window, so that no recorder need hold a capability.
     ``by`` is who asked for the recording, for the host's journal.
@@ -46,6 +47,7 @@ class Request(NamedTuple):
 
     options: Dict[str, object]
     targets: List[Dict[str, object]]
+    refused: List[Dict[str, object]]
     stopped: List[int]
     binary: Dict[str, object]
     relax: bool

@@ -11,18 +11,20 @@ import sys
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ._attach import RELAX, Verdict
+from ._admission import admit
+from ._attach import RELAX
 from ._binary import Found, Wanted, check_place, find, machine, put
-from ._credentials import Terms, look_at, policy_from_wire
+from ._credentials import Terms, policy_from_wire
 from ._detach import launch, way
 from ._errors import HostError
+from ._guardrails import Limits, judge, read
 from ._lease import asker
 from ._plan import Options, plan
 from ._procfs import Gone, ProcessDir, boot_id
 from ._recording import Owner, Request, sampled_now
 from ._selection import Process, Selection, look
 from ._selectors import Selectors
-from ._state import Folder, locked
+from ._state import Folder, base_path, locked
 
 #: Starting the keeper and its recorders takes up to this long (seconds); added to the planned end.
 _STARTING = 0.4
@@ -35,6 +37,7 @@ class Order(NamedTuple):
     options: Options
     binary: Wanted
     policy: str
+    limits: Limits
     size: int
     keep: int
     run: str
@@ -54,6 +57,7 @@ class Order(NamedTuple):
             options=Options.from_wire(_object(data, "options")),
             binary=wanted(data),
             policy=policy_from_wire(data.get("attach_policy")),
+            limits=Limits.from_wire(_object(data, "limits")),
             size=int(str(data.get("size", 0))),
             keep=keep,
             run=str(data.get("run", ""))[:200],
@@ -90,29 +94,32 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     """
     order = Order.from_wire(data)
     if order.check:
-        selection, refused = _judged(order, _targets(order, look(order.selectors)))
-        if _all_refused(selection, refused):
-            raise _nowhere(refused)
-        return _answer(selection, None, False)
+        return _rehearse(order)
     way()  # a refusal comes before anything is brought
     found, brought = bring(order.binary, order.size, payload())
     if found is None:
         nothing = _nothing_to_sample(order)
-        return {"need_binary": {"architecture": machine()}} if nothing is None else _answer(nothing, None, False)
+        if nothing is not None:
+            return _answer(nothing, None, False)
+        _refuse_if_strained(order.limits)
+        return {"need_binary": {"architecture": machine()}}
     os.close(found.fd)
     selection = _targets(order, look(order.selectors))
     if not selection.targets:
         return _answer(selection, None, brought)
-    selection, refused = _judged(order, selection)
-    if _all_refused(selection, refused):
-        return dict(_answer(selection, order, brought), captures=_failed(order, selection, refused))
+    _refuse_if_strained(order.limits)
+    admission = admit(selection, Terms.here(order.policy), order.options, order.limits)
+    selection, failed = admission.selection, admission.failed(order.options)
+    if not admission.admitted():
+        return dict(_answer(selection, order, brought), captures=failed)
     with locked():
         selection = _free(selection)
         now = time.monotonic()
         ends_at = now + _STARTING + order.options.duration
         request = Request(
             options=dict(order.options._asdict()),
-            targets=[target.to_wire() for target in selection.targets],
+            targets=[target.to_wire() for target in selection.targets if target.pid not in admission.refused],
+            refused=failed,
             stopped=[target.pid for target in selection.targets if _is_stopped(target)],
             binary=dict(order.binary._asdict()),
             relax=order.policy == RELAX,
@@ -138,6 +145,26 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     answer = _answer(selection, order, brought)
     answer["recording"] = {"id": folder.identity, "ends_in": ends_at - time.monotonic(), "keeper": keeper}
     return answer
+
+
+def _rehearse(order: Order) -> Dict[str, object]:
+    """Check mode: the selection that a recording would have, or the HostError with which it would fail."""
+    selection = _targets(order, look(order.selectors))
+    if not selection.targets:
+        return _answer(selection, None, False)
+    _refuse_if_strained(order.limits)
+    admission = admit(selection, Terms.here(order.policy), order.options, order.limits)
+    nowhere = admission.nowhere()
+    if nowhere is not None:
+        raise nowhere
+    return _answer(admission.selection, None, False)
+
+
+def _refuse_if_strained(limits: Limits) -> None:
+    """HostError where the guardrails say so; results go where the state directory is or will be."""
+    strained = judge(limits, read(os.path.dirname(base_path())))
+    if strained is not None:
+        raise strained
 
 
 def _nothing_to_sample(order: Order) -> Optional[Selection]:
@@ -185,62 +212,6 @@ def _targets(order: Order, selection: Selection) -> Selection:
     below = {target.pid: _ancestor_in(target.pid, chosen) for target in selection.targets}
     return _without(
         selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up}
-    )
-
-
-def _judged(order: Order, selection: Selection) -> Tuple[Selection, Dict[int, Verdict]]:
-    """Say beforehand where attaching is refused: in the target's reason, and by PID.
-
-    Who is refused stays a target, and becomes a failed capture: it was chosen, and could not be profiled.
-    """
-    terms, blocking = Terms.here(order.policy), plan(order.options).blocking
-    refused: Dict[int, Verdict] = {}
-    targets = []
-    for target in selection.targets:
-        found = _verdict(target, terms, blocking)
-        if found is None or found.allowed:
-            targets.append(target)
-            continue
-        doubt = "attaching may be refused" if found.allowed is None else "attaching is refused"
-        targets.append(target._replace(reason="%s; %s: %s" % (target.reason, doubt, found.reason)))
-        if found.allowed is False:
-            refused[target.pid] = found
-    return selection._replace(targets=tuple(targets)), refused
-
-
-def _all_refused(selection: Selection, refused: Dict[int, Verdict]) -> bool:
-    return 0 < len(selection.targets) == len(refused)
-
-
-def _failed(order: Order, selection: Selection, refused: Dict[int, Verdict]) -> List[Dict[str, object]]:
-    """The captures of a recording that need not be started, for every target is refused."""
-    now, measure = time.time(), plan(order.options).measure()
-    rows = []
-    for target in selection.targets:
-        found = refused[target.pid]
-        row: Dict[str, object] = {"process": target.to_wire(), "measure": measure, "outcome": "failed"}
-        row.update(samples=0, errors=0, began=now, ended=now, seconds=0.0, size=0)
-        row.update(reason="attaching is refused: " + found.reason, remedy=found.remedy)
-        rows.append(row)
-    return rows
-
-
-def _verdict(target: Process, terms: Terms, blocking: bool) -> Optional[Verdict]:
-    try:
-        with ProcessDir(target.pid) as process:
-            return terms.judge(look_at(process, blocking), blocking)
-    except Gone:
-        return None  # the recorder will say so
-
-
-def _nowhere(refused: Dict[int, Verdict]) -> HostError:
-    first = next(iter(refused.values()))
-    if len(refused) == 1:
-        return HostError("Attaching to PID %d is refused: %s" % (next(iter(refused)), first.reason), "", first.remedy)
-    return HostError(
-        "Attaching is refused to all %d targets: %s" % (len(refused), first.reason),
-        "; ".join("PID %d: %s" % (pid, found.reason) for pid, found in refused.items()),
-        first.remedy,
     )
 
 

@@ -10,24 +10,23 @@ deletes captures that nobody collected. Names of units are hex digits only, so n
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from typing import List, Optional, Tuple
+from typing import List
 
+from . import _systemd
 from ._errors import HostError
 from ._recording import PROGRAM, Request
 from ._state import Folder
 
-_PLACES = ("/usr/bin/", "/bin/")
 #: systemd's property for "whatever is still there after SIGTERM is killed after this long" (seconds).
 _STOP_SECONDS = 2
-
-
-def available() -> bool:
-    """Whether we may ask a systemd for a service: as root PID 1, else that of our own user."""
-    manager = "/run/systemd" if os.geteuid() == 0 else _runtime() + "/systemd"
-    return os.path.exists(manager + "/private") and _find("systemd-run") is not None
+#: A net under the sampling plan, which takes about a fifth of a core for each target (per cent of one core).
+_CPU_PER_TARGET = 50
+#: The keeper packs captures piece by piece; a recorder needs 7 to 24 MB (measured), and as much as it may write,
+#: for its output is in memory (MiB).
+_MEMORY, _MEMORY_PER_TARGET = 256, 192
+#: py-spy has a few threads, each of them a task for systemd.
+_TASKS_PER_TARGET = 16
 
 
 def launch(folder: Folder, request: Request, program: str, python: str) -> None:
@@ -36,7 +35,8 @@ def launch(folder: Folder, request: Request, program: str, python: str) -> None:
         folder.write(PROGRAM, handle.read())
     command = [python, "-I", "-S", folder.file(PROGRAM)]
     try:
-        _arm_timer(folder, request, command + ["expire", folder.identity])
+        timer = _systemd.at(request.keep_until_at)
+        _systemd.start(_name(folder) + "-keep", timer, {}, command + ["expire", folder.identity])
         _start_service(folder, request, command + ["keep", folder.identity])
     except HostError:
         stop(folder)
@@ -45,19 +45,11 @@ def launch(folder: Folder, request: Request, program: str, python: str) -> None:
 
 def stop(folder: Folder) -> None:
     """End both units of ``folder``, as far as there are any."""
-    _run("systemctl", ["stop", _name(folder) + "-keep.timer", _name(folder) + ".service"])
+    _systemd.stop(_name(folder) + "-keep.timer", _name(folder) + ".service")
 
 
 def _name(folder: Folder) -> str:
     return "pyspy-fleet-" + folder.identity
-
-
-def _arm_timer(folder: Folder, request: Request, command: List[str]) -> None:
-    """A time since systemd's own start: --on-active begins anew at every daemon-reload, and what
-    --on-boot counts from differs between machines and containers (systemd.timer(5))."""
-    since = int(_ask("systemctl", ["show", "--property=UserspaceTimestampMonotonic", "--value"]) or 0) / 1e6
-    options = ["--on-startup=%ds" % max(1, int(request.keep_until_at - since) + 1), "--timer-property=AccuracySec=1s"]
-    _ask("systemd-run", _common(_name(folder) + "-keep") + options + command)
 
 
 def _start_service(folder: Folder, request: Request, command: List[str]) -> None:
@@ -67,53 +59,9 @@ def _start_service(folder: Folder, request: Request, command: List[str]) -> None
         "TimeoutStopSec": str(_STOP_SECONDS),
         "KillMode": "mixed",
         "Nice": "5",
+        "CPUWeight": "10",
+        "CPUQuota": "%d%%" % (_CPU_PER_TARGET * max(2, len(request.targets))),
+        "MemoryMax": "%dM" % (_MEMORY + _MEMORY_PER_TARGET * len(request.targets)),
+        "TasksMax": str(_TASKS_PER_TARGET * (1 + len(request.targets))),
     }
-    options = ["--no-block"] + ["--property=%s=%s" % pair for pair in properties.items()]
-    _ask("systemd-run", _common(_name(folder)) + options + command)
-
-
-def _common(name: str) -> List[str]:
-    return ["--quiet", "--collect", "--property=StandardOutput=null", "--unit=" + name]
-
-
-def _ask(tool: str, arguments: List[str]) -> str:
-    """What the tool printed; HostError with its own words when it failed."""
-    status, text = _run(tool, arguments)
-    if status:
-        raise HostError("systemd did not start a transient unit", text, "look at `systemctl status` on the host")
-    return text
-
-
-def _run(tool: str, arguments: List[str]) -> Tuple[int, str]:
-    """Run one of systemd's tools; they give up by themselves when systemd does not answer (25 s)."""
-    path = _find(tool)
-    if path is None:
-        return 127, tool + " is not there"
-    whose = [] if os.geteuid() == 0 else ["--user"]
-    output = os.memfd_create("pyspy-fleet-words")
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    streams = ((null, 0), (output, 1), (output, 2))
-    try:
-        # Not a module's run_command: this runs without Ansible.
-        # pylint: disable-next=ansible-bad-function
-        pid = os.posix_spawn(
-            path,
-            [tool] + whose + arguments,
-            {"LC_ALL": "C", "XDG_RUNTIME_DIR": _runtime()},
-            file_actions=[(os.POSIX_SPAWN_DUP2, source, number) for source, number in streams],
-            setsigmask=(),
-            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE),
-        )
-        _pid, status = os.waitpid(pid, 0)
-        return status, os.pread(output, 2000, 0).decode("utf-8", "replace").strip()
-    finally:
-        os.close(null)
-        os.close(output)
-
-
-def _find(tool: str) -> Optional[str]:
-    return next((place + tool for place in _PLACES if os.access(place + tool, os.X_OK)), None)
-
-
-def _runtime() -> str:
-    return "/run/user/%d" % os.geteuid()
+    _systemd.start(_name(folder), ["--no-block"], properties, command)

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - pyspy.fleet._selectors
   - pyspy.fleet._sampling
   - pyspy.fleet._attach
+  - pyspy.fleet._guardrails
   - pyspy.fleet._install
   - pyspy.fleet._run
 attributes:
@@ -129,6 +130,7 @@ evidence:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     ATTACH_ARGUMENTS,
+    GUARDRAIL_ARGUMENTS,
     INSTALL_ARGUMENTS,
     RECORD_ARGUMENTS,
     RUN_ARGUMENTS,
@@ -144,6 +146,7 @@ def main() -> None:
             **SELECTOR_ARGUMENTS,
             **SAMPLING_ARGUMENTS,
             **ATTACH_ARGUMENTS,
+            **GUARDRAIL_ARGUMENTS,
             **INSTALL_ARGUMENTS,
             **RUN_ARGUMENTS,
             **RECORD_ARGUMENTS,

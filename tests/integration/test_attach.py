@@ -34,7 +34,7 @@ from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 #: One that every user may run; the tests' own may lie in root's home.
 PYTHON = "/usr/bin/python3"
-USER, GROUP = 31001, 31003
+USER, GROUP, NOBODY = 31001, 31003, 65534
 ONLY_PTRACE = "0000000000080000"
 NOTHING = "0000000000000000"
 
@@ -162,16 +162,16 @@ def plan_of(user: int, selectors: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_ordinary_user_is_told_whom_the_kernel_keeps_away(host: Host) -> None:
-    with service(USER, USER) as mine, service() as other:
-        alone = plan_of(USER, {"pids": [other.pid]})
-        assert not alone["ok"] and f"PID {other.pid} is refused" in alone["error"]["reason"]
+    with service(NOBODY, NOBODY) as mine, service(NOBODY) as other:
+        alone = plan_of(NOBODY, {"pids": [other.pid]})
+        assert not alone["ok"] and f"PID {other.pid} cannot be sampled" in alone["error"]["reason"]
         assert "another group" in alone["error"]["reason"] and "become" in alone["error"]["remedy"]
-        named = plan_of(USER, {"pids": [mine.pid, other.pid]})["selection"]
+        named = plan_of(NOBODY, {"pids": [mine.pid, other.pid]})["selection"]
         assert {one["pid"]: "refused" in one["reason"] for one in named["targets"]} == {
             mine.pid: False,
             other.pid: True,
         }
-        found = plan_of(USER, {"max_targets": 1000})["selection"]
+        found = plan_of(NOBODY, {"max_targets": 1000})["selection"]
         reasons = {one["pid"]: one["reason"] for one in found["targets"]}
         assert "refused" not in reasons[mine.pid]
         assert "attaching is refused: it runs with another group" in reasons[other.pid]

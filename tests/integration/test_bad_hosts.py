@@ -60,7 +60,7 @@ def judged(prepared: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Outcome
         "web1": "pyspy_fail_on=any",
         "web2": "pyspy_fail_on=all",
         "web3": "pyspy_fail_on=none",
-        "web4": "pyspy_fail_on=all",
+        "web4": "pyspy_fail_on=all pyspy_allow_traced=true",
         "web5": "pyspy_pattern=nonsense",
         "web6": "pyspy_enabled=false",
     }
@@ -96,8 +96,24 @@ def test_a_target_that_is_refused_says_why(judged: Outcome) -> None:
     assert "attaching is refused: " in judged.words.partition("Hosts ")[2].partition("Report ")[0]
 
 
+def test_a_target_that_somebody_debugs_is_left_alone(judged: Outcome) -> None:
+    [capture] = judged.hosts["web3"]["captures"]
+    assert "left alone: process" in capture["reason"] and "pyspy_allow_traced=true" in capture["remedy"]
+
+
 def test_where_all_are_refused_nothing_is_started(judged: Outcome) -> None:
     assert judged.hosts["web4"]["recording"] == "" and judged.hosts["web2"]["recording"] != ""
+
+
+def test_a_host_that_is_strained_is_left_alone_and_says_by_which_limit(prepared: Fleet, tmp_path: Path) -> None:
+    before = traces(prepared.hosts)
+    settings = {"web4": "pyspy_min_free_memory=99999999", "web5": "pyspy_min_free_space=99999999 pyspy_fail_on=none"}
+    done = profile(prepared, tmp_path, settings, "-l", "web4,web5,web6")
+    assert done.code == 2
+    assert "available memory (MiB) is " in done.fatal("web4") and "pyspy_min_free_memory" in done.fatal("web4")
+    assert "the limit is 1e+08 (pyspy_min_free_space)" in done.hosts["web5"]["error"]["detail"]
+    assert [capture["outcome"] for capture in done.hosts["web6"]["captures"]] == ["profiled"]
+    assert changes(prepared.hosts, before) == {host.name: [] for host in prepared.hosts}
 
 
 def test_no_target_is_no_failure_and_says_how_many_each_selector_matched(judged: Outcome) -> None:
@@ -113,7 +129,12 @@ def test_a_host_that_opted_out_is_listed_as_such(judged: Outcome) -> None:
 @pytest.fixture(scope="module")
 def crippled(prepared: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """web1 has no network; web2 and web3 have no Python, and on web3 the user names none."""
-    settings = {"web1": IMPATIENT, "web3": "ansible_python_interpreter=auto", "web5": "ansible_python_interpreter=auto"}
+    settings = {
+        "web1": IMPATIENT,
+        "web3": "ansible_python_interpreter=auto",
+        "web4": "pyspy_allow_traced=true",
+        "web5": "ansible_python_interpreter=auto",
+    }
     before = traces(prepared.hosts[3:])
     prepared.cut(prepared.hosts[0])
     for host in prepared.hosts[1:3]:
@@ -149,7 +170,7 @@ def test_a_crippled_host_is_one_line_with_a_remedy(
 
 @pytest.mark.parametrize("host", ["web4", "web5", "web6"])
 def test_the_other_hosts_go_on(crippled: Outcome, host: str) -> None:
-    """web5 with an interpreter that was found."""
+    """web5 with an interpreter that was found; web4's target has a debugger, which is allowed there."""
     assert [capture["outcome"] for capture in crippled.hosts[host]["captures"]] == ["profiled"]
 
 

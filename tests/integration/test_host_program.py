@@ -327,10 +327,13 @@ def test_who_may_not_be_attached_to_is_named_with_the_rule(host: Host) -> None:
         tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(traced.pid)], stdout=subprocess.PIPE, text=True)
         try:
             assert tracer.stdout is not None and tracer.stdout.readline() == "attached\n"
-            alone = host.start([traced.pid], duration=1, nonblocking=False)
-            assert not alone["ok"] and f"already traced by process {tracer.pid}" in alone["error"]["reason"]
-            assert "nonblocking" in alone["error"]["remedy"] and not STATE.exists()
-            started = host.start([traced.pid, other.pid], duration=1, nonblocking=False)
+            [left] = host.start([traced.pid], duration=1)["captures"]
+            assert left["outcome"] == "failed" and f"left alone: process {tracer.pid} traces it" in left["reason"]
+            allowed = {"allow_traced": True}
+            [alone] = host.start([traced.pid], limits=allowed, duration=1, nonblocking=False)["captures"]
+            assert f"already traced by process {tracer.pid}" in alone["reason"]
+            assert "nonblocking" in alone["remedy"] and not STATE.exists()
+            started = host.start([traced.pid, other.pid], limits=allowed, duration=1, nonblocking=False)
             head, _bodies = host.collect(started["recording"]["id"])
             captures = {capture["process"]["pid"]: capture for capture in head["captures"]}
             assert captures[other.pid]["outcome"] == "profiled"
@@ -341,6 +344,26 @@ def test_who_may_not_be_attached_to_is_named_with_the_rule(host: Host) -> None:
             tracer.kill()
             tracer.wait()
             tracer.stdout.close()  # type: ignore[union-attr]
+
+
+def test_a_stopped_target_is_left_alone_unless_that_is_allowed(host: Host) -> None:
+    with target() as busy:
+        busy.send_signal(signal.SIGSTOP)
+        await_condition("the target to stop", lambda: state_of(busy.pid) == "T")
+        [left] = host.start([busy.pid], duration=1)["captures"]
+        assert "left alone: it is stopped" in left["reason"] and "pyspy_allow_stopped" in left["remedy"]
+        started = host.start([busy.pid], limits={"allow_stopped": True}, duration=1)
+        head, _bodies = host.collect(started["recording"]["id"])
+        assert head["captures"][0]["outcome"] in ("profiled", "empty") and state_of(busy.pid) == "T"
+
+
+def test_a_host_that_is_strained_is_left_alone(host: Host) -> None:
+    with target() as busy:
+        answer = host.start([busy.pid], limits={"min_free_memory": 99999999})
+        assert not answer["ok"] and "pyspy_min_free_memory" in answer["error"]["remedy"]
+        checked = host.ask("start", {**host.order([busy.pid], limits={"max_load": 1e-6}), "check": True})
+        assert not checked["ok"] and "load average per CPU is" in checked["error"]["detail"]
+        assert not STATE.exists() and not host.processes()
 
 
 def test_by_hand(host: Host) -> None:

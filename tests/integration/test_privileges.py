@@ -12,7 +12,6 @@ import sys
 
 import pytest
 
-ROOT = __file__.partition("/ansible_collections/")[0]
 USER, GROUP = 31001, 31003
 PTRACE, NOTHING = "0000000000080000", "0000000000000000"
 #: Every bit but KEEP_CAPS, and every lock (capabilities(7)).
@@ -20,7 +19,7 @@ LOCKED = 0b11101111
 #: PR_GET_SECUREBITS, PR_GET_PDEATHSIG.
 CHILD = """
 import ctypes, json, os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:] = json.loads(sys.argv[1])
 from ansible_collections.pyspy.fleet.plugins.module_utils._attach import Identity
 from ansible_collections.pyspy.fleet.plugins.module_utils._privileges import Kernel, become, end_with_parent
 os.setgroups([4, 27])
@@ -43,7 +42,7 @@ print(json.dumps(dict(found, bits=kernel.prctl("asking", 27), signal=word.value,
 @pytest.mark.parametrize(("uid", "gid"), [(USER, GROUP), (0, 0)])
 @pytest.mark.parametrize("capable", [True, False])
 def test_everything_else_is_given_up_for_good(uid: int, gid: int, capable: bool) -> None:
-    command = [sys.executable, "-c", CHILD, ROOT, json.dumps([uid, gid, True, capable])]
+    command = [sys.executable, "-c", CHILD, json.dumps(sys.path), json.dumps([uid, gid, True, capable])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -58,6 +57,6 @@ def test_everything_else_is_given_up_for_good(uid: int, gid: int, capable: bool)
 def test_who_may_not_become_another_says_so_instead_of_going_on(change: bool) -> None:
     """Without the capabilities for it a step fails; it is never left out."""
     text = CHILD.replace("os.setgroups([4, 27])", f"os.setresuid({USER}, {USER}, {USER})")
-    command = [sys.executable, "-c", text, ROOT, json.dumps([0, 0, change, True])]
+    command = [sys.executable, "-c", text, json.dumps(sys.path), json.dumps([0, 0, change, True])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "PermissionError" in done.stderr

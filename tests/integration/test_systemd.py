@@ -158,6 +158,8 @@ def test_the_keeper_is_a_service_apart_from_the_login(remote: Callable[..., Remo
         group = (here.host.root / f"proc/{here.recorder(busy)}/cgroup").read_text()
         assert f"/system.slice/pyspy-fleet-{identity}.service" in group and "user.slice" not in group
         assert not here.host.run("loginctl list-sessions --no-legend | grep -v closing", check=False).stdout.strip()
+        limits = {"CPUWeight=10", "CPUQuotaPerSecUSec=1s", f"MemoryMax={448 << 20}", "Nice=5", "TasksMax=32"}
+        assert limits <= set(here.host.run(f"systemctl show pyspy-fleet-{identity}").stdout.splitlines())
         here.host.run("systemctl daemon-reload && systemctl daemon-reexec")
         head, bodies = here.collect(identity)
         (capture,) = head["captures"]

@@ -86,7 +86,13 @@ class Host:
         return answer
 
     def order(
-        self, pids: list[int], duration: int = 2, keep: int = 60, policy: str = "auto", **options: Any
+        self,
+        pids: list[int],
+        duration: int = 2,
+        keep: int = 60,
+        policy: str = "auto",
+        limits: dict[str, Any] | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         release = _releases.known()
         binary = {"version": release.version, "sha256": release.checksums(), "directory": self.directory}
@@ -96,6 +102,7 @@ class Host:
             "binary": {**binary, "executable": ""},
             "size": 9_000_000,
             "attach_policy": policy,
+            "limits": limits or {},
             "keep": keep,
             "run": "a-run",
         }

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.module_utils import _detach, _logind, _state, _units
+from ansible_collections.pyspy.fleet.plugins.module_utils import _detach, _logind, _state, _systemd, _units
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import boot_id
 from ansible_collections.pyspy.fleet.plugins.module_utils._recording import PROGRAM, Request
@@ -86,7 +86,7 @@ def test_whose_login_we_are_in(monkeypatch, tmp_path, cgroup, owner):
 def test_which_way(monkeypatch, uid, available, kills, lingers, expected):
     monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system")
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    monkeypatch.setattr(_units, "available", lambda: available)
+    monkeypatch.setattr(_systemd, "available", lambda: available)
     monkeypatch.setattr(_logind, "kills_at_logout", lambda: kills)
     monkeypatch.setattr(_logind, "lingers", lambda: lingers)
     if expected:
@@ -109,7 +109,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tool = tmp_path / name
         tool.write_text(f'#!/bin/sh\nfor word in {name} "$@"; do echo "$word"; done >>{tmp_path}/calls\n{answer}\n')
         tool.chmod(stat.S_IRWXU)
-    monkeypatch.setattr(_units, "_PLACES", (f"{tmp_path}/",))
+    monkeypatch.setattr(_systemd, "_PLACES", (f"{tmp_path}/",))
     monkeypatch.setattr(_state, "base_path", lambda: str(tmp_path / "state"))
     (tmp_path / "state").mkdir(mode=0o700)
     return tmp_path
@@ -118,7 +118,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def request() -> Request:
     now = time.monotonic()
     hostile = '$(id)\n"; rm -rf / #\x1b]0;x'
-    return Request({}, [], [], {}, False, "", hostile, hostile, boot_id(), now + 30, now + 930)
+    return Request({}, [], [], [], {}, False, "", hostile, hostile, boot_id(), now + 30, now + 930)
 
 
 def test_a_unit_is_named_and_bounded(tools):
@@ -132,7 +132,7 @@ def test_a_unit_is_named_and_bounded(tools):
     assert calls.count(f"--unit=pyspy-fleet-{folder.identity}-keep\n") == 1
     assert "id)" not in calls and "rm -rf" not in calls, "nothing of a user's reaches a unit"
     words = dict(line.partition("=")[::2] for line in calls.split("\n") if line.startswith("--on-startup"))
-    assert 0 <= int(words["--on-startup"].rstrip("s")) - (made.keep_until_at - 2.5) <= 2
+    assert 0 <= int(words["--on-startup"].removesuffix("ms")) / 1000 - (made.keep_until_at - 2.5) <= 2
     bounds = [int(line.rpartition("=")[2]) for line in calls.split("\n") if "RuntimeMaxSec" in line]
     assert bounds and time.monotonic() + bounds[0] + 2 <= made.restore_at()
 
@@ -151,15 +151,15 @@ def test_when_systemd_refuses_nothing_is_left(tools):
 def test_the_tools_own_words_become_the_detail(tools):
     (tools / "systemd-run").write_text("#!/bin/sh\necho Failed to start: Access denied >&2; exit 1\n")
     with pytest.raises(HostError) as caught:
-        _units._ask("systemd-run", [])
+        _systemd._ask("systemd-run", [])
     assert caught.value.detail == "Failed to start: Access denied"
 
 
 def test_without_the_tools(monkeypatch):
-    monkeypatch.setattr(_units, "_PLACES", ("/nonexistent/",))
-    assert not _units.available()
+    monkeypatch.setattr(_systemd, "_PLACES", ("/nonexistent/",))
+    assert not _systemd.available()
     with pytest.raises(HostError) as caught:
-        _units._ask("systemd-run", [])
+        _systemd._ask("systemd-run", [])
     assert "systemd-run is not there" in caught.value.detail
 
 
@@ -169,7 +169,7 @@ sys.path[:] = {path!r}
 from ansible_collections.pyspy.fleet.plugins.module_utils import _daemon
 from ansible_collections.pyspy.fleet.plugins.module_utils._recording import Request
 signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGCHLD, signal.SIGTERM}})
-request = Request({{}}, [], [], {{}}, False, "", "", "", "", time.monotonic() + {ends_in}, time.monotonic() + 1000)
+request = Request({{}}, [], [], [], {{}}, False, "", "", "", "", time.monotonic() + {ends_in}, time.monotonic() + 1000)
 keeper = os.fork()
 if keeper == 0:
     signal.sigwait({{signal.SIGTERM}} if {obedient} else {{signal.SIGUSR1}})

@@ -14,6 +14,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._guardrails import (
     Limits,
     Readings,
     judge,
+    occupied,
     parse_available,
     parse_pressure,
     read,
@@ -53,6 +54,37 @@ def test_every_limit_that_is_passed_is_named() -> None:
     refusal = judge(Limits(), CALM._replace(load=99.0, free_space=0.0))
     assert refusal is not None
     assert "pyspy_max_load" in refusal.detail and "pyspy_min_free_space" in refusal.detail
+
+
+@pytest.mark.parametrize(
+    ("limits", "state", "tracer", "word"),
+    [
+        (Limits(), "S", 0, None),
+        (Limits(), "R", 0, None),
+        (Limits(), "D", 0, None),
+        (Limits(), "S", 77, "process 77"),
+        (Limits(), "t", 77, "process 77"),
+        (Limits(), "T", 0, "state T"),
+        (Limits(allow_traced=True), "S", 77, None),
+        (Limits(allow_traced=True), "t", 77, "state t"),
+        (Limits(allow_traced=True, allow_stopped=True), "t", 77, None),
+        (Limits(allow_stopped=True), "T", 0, None),
+    ],
+)
+def test_a_target_that_somebody_has_in_hand_is_left_alone(
+    limits: Limits, state: str, tracer: int, word: str | None
+) -> None:
+    found = occupied(limits, state, tracer)
+    if word is None:
+        assert found is None
+    else:
+        assert found is not None and word in found.reason and "pyspy_allow_" in found.remedy
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_a_permission_is_true_or_false(value: object) -> None:
+    with pytest.raises(HostError, match="allow_traced"):
+        Limits.from_wire({"allow_traced": value})
 
 
 @pytest.mark.parametrize("value", [-1, True, "3", None, math.inf, [1]])

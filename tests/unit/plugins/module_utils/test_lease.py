@@ -37,7 +37,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_yama.Site
     (tmp_path / "ptrace_scope").write_text("1\n")
     place = _yama.Site(str(tmp_path / "ptrace_scope"), str(tmp_path / "state"))
     monkeypatch.setattr(_state, "base_path", lambda: place.directory)
-    monkeypatch.setattr(_systemd, "runs_here", lambda: False)
+    monkeypatch.setattr(_systemd, "available", lambda: False)
     # Unit tests may well run in a container.
     monkeypatch.setattr(_lowering, "contained", lambda: False)
     yield place
@@ -144,7 +144,7 @@ def test_it_restores_when_the_holder_is_killed(site: _yama.Site, tmp_path: Path)
         f"import sys, time; sys.path[:] = {sys.path!r}\n"
         "from ansible_collections.pyspy.fleet.plugins.module_utils import _lease, _lowering, _state, _systemd, _yama\n"
         f"_state.base_path = lambda: {site.directory!r}\n"
-        "_systemd.runs_here = _lowering.contained = lambda: False\n"
+        "_systemd.available = _lowering.contained = lambda: False\n"
         f"_lease.acquire('5f2c', 60, 'why', 'somebody', site=_yama.Site({site.sysctl!r}, {site.directory!r}))\n"
         "print('held', flush=True)\n"
         "time.sleep(1000)\n"

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import signal
 import time
 import zlib
 from dataclasses import replace
@@ -393,9 +394,14 @@ def test_waiting_is_announced_once_and_ctrl_c_still_interrupts(run, monkeypatch,
     terminal = tmp_path / "terminal"
     monkeypatch.setattr(_collect, "_terminal", lambda: os.open(terminal, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     monkeypatch.setattr(_collect.time, "sleep", interrupt)
-    for _host in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            wait_for_window(run, time.time() + 30)
+    # Who starts these tests in the background has them ignore it, as nohup does.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for _host in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                wait_for_window(run, time.time() + 30)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().out.count("The window is open until") == 1
     told = terminal.read_text()
     assert told.count("Interrupted: ") == 1 and run.name in told and "pyspy_cleanup_force" in told
