@@ -10,7 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import COLLECT_ARGUMENTS, RUN_ARGUMENTS
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import ORPHANED_AFTER, collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import (
+    ORPHANED_AFTER,
+    collect,
+    require_result,
+    wait_for_window,
+)
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
@@ -34,6 +39,7 @@ class ActionModule(HostAction):
             record = run.host(self.host) or HostRecord(self.host, "recording", self.groups)
             with self.losses_recorded(run, record):
                 record = collect(self, run, replace(record, recording=options["recording"]))
+            require_result(record)
             return {"changed": False, **self.outcome(run, record)}
         return self._collect_left(run, options["run"])
 
@@ -46,6 +52,7 @@ class ActionModule(HostAction):
             run.write_host(record)
             for recording in recordings:
                 record = collect(self, run, replace(record, recording=recording))
+        require_result(record)
         return {"changed": False, "left": left, **self.outcome(run, record)}
 
     def _waiting(self, wanted: str) -> tuple[list[str], list[str]]:

@@ -19,7 +19,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     SAMPLING_ARGUMENTS,
     SELECTOR_ARGUMENTS,
 )
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, require_result, wait_for_window
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
@@ -70,6 +70,7 @@ class ActionModule(HostAction):
             wait_for_window(run, ends)
             with self.losses_recorded(run, record):
                 record = collect(self, run, record)
+            require_result(record)
         return self._result(run, record, ends)
 
     def _plan(self, options: dict[str, Any]) -> JsonObject:
@@ -117,7 +118,7 @@ class ActionModule(HostAction):
                 "recording": identity,
                 "selection": fields.value("selection"),
                 "captures": refused,
-                "evidence": [],
+                "evidence": None,
                 "warnings": list(fields.texts("warnings")),
                 "facts": {**fields.mapping("facts"), "py-spy": options["version"]},
                 "binary_changed": fields.boolean("binary_changed"),

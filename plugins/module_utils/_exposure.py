@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import time
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from ._attach import CAP_SYS_PTRACE
 from ._credentials import ourselves, ptrace_scope
 from ._errors import HostError
+from ._evidence import Scope
 from ._lease import Lease, acquire, release
 from ._recording import Request
 
@@ -38,14 +39,17 @@ class Exposure:
             seconds = self._request.restore_at() - _MARGIN - time.monotonic()
             self._lease = acquire(self._identity, seconds, self._request.reason, self._request.by)
 
-    def end(self) -> List[str]:
-        """Put it back; gives lines of evidence. A failure is one of them: the captures are worth keeping."""
-        if self._lease is not None:
-            try:
-                return release(self._lease)
-            except HostError as error:
-                words = (error.reason, error.detail, error.remedy)
-                return ["ptrace_scope: %s" % ". ".join(filter(None, words))]
-        if self._before is None:
-            return []
-        return ["ptrace_scope: %s before, %s after; not touched by this recording" % (self._before, ptrace_scope())]
+    def end(self) -> Tuple[Scope, List[str]]:
+        """Put it back; gives what was read, with remarks. A failure is one: the captures are worth keeping."""
+        lease = self._lease
+        if lease is None:
+            return Scope(self._before, self._before, None, ptrace_scope()), []
+        during, notes = ptrace_scope(), []
+        try:
+            notes = release(lease).notes
+        except HostError as error:
+            notes = [". ".join(filter(None, (error.reason, error.detail, error.remedy)))]
+        after = ptrace_scope()
+        lowered = lease.since if lease.mine is not None else None
+        restored = time.time() if lowered is not None and after == lease.original else None
+        return Scope(lease.before, lease.original, during, after, lowered, restored), notes

@@ -20,6 +20,7 @@ from ._attach import AUTO, RELAX
 from ._binary import Wanted, find
 from ._credentials import Terms
 from ._errors import HostError
+from ._evidence import to_wire
 from ._exposure import Exposure
 from ._plan import Options, plan
 from ._privileges import Kernel
@@ -47,13 +48,16 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
         exposure.begin()
         recorders = _start(request, options)
     except HostError as error:
-        _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": exposure.end()}, [])
+        scope, notes = exposure.end()
+        evidence = to_wire(scope, [], notes)
+        _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": evidence}, [])
         return
     owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
     owned["keeper"] = os.getpid()
     _write_owners(folder, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
     _sample(recorders, min(time.monotonic() + options.duration, request.close_at()))
-    evidence = exposure.end() + [one.target_left() for one in recorders]
+    scope, notes = exposure.end()
+    evidence = to_wire(scope, [one.target_left() for one in recorders], notes)
     ended = time.time()
     captures = [one.capture() for one in recorders] + [Capture(row, b"") for row in request.refused]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)

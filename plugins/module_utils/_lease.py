@@ -185,11 +185,10 @@ def acquire(name: str, seconds: float, reason: str, by: str, site: Optional[Site
     return hold(Wish(checked_name(name), 0, seconds, by, one_line(reason)), pid=os.getpid(), site=site)
 
 
-def release(lease: Lease, site: Optional[Site] = None) -> List[str]:
-    """The recording is over; gives its lines of evidence. Works also when the lease's file is gone."""
+def release(lease: Lease, site: Optional[Site] = None) -> Ended:
+    """The recording is over; gives what is there then. Works also when the lease's file is gone."""
     if lease.scope is None or lease.mine is None:
-        value = "no Yama in this kernel" if lease.scope is None else "%d, low enough by itself" % lease.scope
-        return ["ptrace_scope: %s; not touched" % value]
+        return Ended(lease.scope, (site or here()).read(), list(lease.notes))
     mine = lease.mine
     site = site or here()
 
@@ -198,15 +197,7 @@ def release(lease: Lease, site: Optional[Site] = None) -> List[str]:
 
     ended = _end(site, lease.name, decide)
     disarm(mine.arming, *lease.guard)
-    line = "ptrace_scope: %s before, %s from %s, %s at the end of the window, %s after %s (read back)" % (
-        lease.before,
-        lease.scope,
-        _clock(lease.since),
-        ended.before,
-        ended.scope,
-        _clock(time.time()),
-    )
-    return [line] + ["ptrace_scope: %s" % note for note in dict.fromkeys(lease.notes + ended.notes)]
+    return ended._replace(notes=list(dict.fromkeys(lease.notes + ended.notes)))
 
 
 def operate(data: Dict[str, object]) -> Dict[str, object]:
@@ -314,7 +305,3 @@ def _remember_if_possible(site: Site, state: Optional[State]) -> None:
         site.remember(state)
     except OSError:
         pass  # what is written there names a holder whose dead-man is gone; its deadline ends it
-
-
-def _clock(moment: float) -> str:
-    return time.strftime("%H:%M:%SZ", time.gmtime(moment))

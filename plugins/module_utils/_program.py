@@ -16,14 +16,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import BinaryIO, Callable, Dict, List
+from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, List, Optional
 
 from ._errors import HostError
+
+if TYPE_CHECKING:
+    from ._recording import Request
 
 Answer = Dict[str, object]
 Payload = Callable[[], bytes]
 
 MARK = "@pyspy-fleet@"
+#: Begins the line after the answer that delivered the last of a recording: what is left of it, as JSON.
+LEFT = "@pyspy-fleet-left@"
 #: Most bytes of captures in one answer; as base64 they become 4 MiB.
 CHUNK = 3 * 1024 * 1024
 
@@ -62,7 +67,7 @@ def _collect(data: Answer, _payload: Payload) -> Answer:
 
         answer["ends_in"] = max(0.0, request.ends_at - time.monotonic())
     elif state == "broken":
-        answer["targets"] = request.targets if request else []
+        answer["result"] = _broken(request)
     elif state == "done":
         import base64
 
@@ -76,6 +81,23 @@ def _collect(data: Answer, _payload: Payload) -> Answer:
             raise gone(folder.identity) from None
         answer.update(data=base64.b64encode(chunk).decode(), next=offset + len(chunk), total=total)
     return answer
+
+
+def _broken(request: Optional[Request]) -> Answer:
+    """What stands for the result that its keeper could not write."""
+    import time
+
+    from ._credentials import ptrace_scope
+    from ._evidence import of_broken
+
+    error = HostError(
+        "The recording ended without a result",
+        "its keeper was killed, or the host is out of memory or space",
+        "look at the host's log around that time, then record again",
+    )
+    now = time.time()
+    evidence = of_broken(request, ptrace_scope())
+    return {"error": error.to_wire(), "began": now, "ended": now, "captures": [], "evidence": evidence}
 
 
 def _list(_data: Answer, _payload: Payload) -> Answer:
@@ -202,14 +224,17 @@ def _afterwards(data: Answer, answer: Answer) -> None:
     if data.get("operation") != "collect" or not finished or data.get("keep") is True:
         return
     from ._detach import dismiss
+    from ._evidence import left_behind
     from ._recording import owners
     from ._state import Folder, locked
 
     try:
         folder = Folder(str(data.get("recording")))
         with locked():
-            dismiss(folder, owners(folder))
+            found = owners(folder)
+            dismiss(folder, found)
             folder.remove()
+        _write(("%s%s\n" % (LEFT, json.dumps(left_behind(folder, found)))).encode())
     except HostError:
         pass  # the answer is out already; the keep deadline removes what is left
 

@@ -16,6 +16,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from ._attach import Identity, Verdict, identity
 from ._credentials import Terms, look_at
 from ._errors import HostError
+from ._evidence import Trace
 from ._plan import Plan
 from ._privileges import Kernel, become, end_with_parent
 from ._procfs import Gone, ProcessDir
@@ -56,7 +57,7 @@ class Recorder:
         self._ticks = 0.0
         self._confirmed = False
         self._process: Optional[ProcessDir] = None
-        self._state_before = ""
+        self._state_before, self._tracer_before = "", 0
         self._files: List[int] = []
         self._verdict: Optional[Verdict] = None
         self._attach = ""
@@ -68,7 +69,7 @@ class Recorder:
             self._process = ProcessDir(pid)
             if self._process.start != self.target["start"]:
                 raise Gone(pid)
-            self._state_before = self._process.state
+            self._state_before, self._tracer_before = self._process.state, self._process.tracer_pid
             role = self._judge(self._process, terms)
         except Gone:
             self.failure = HostError("the target ended before it could be attached to", "PID %d" % pid, "select again")
@@ -119,23 +120,24 @@ class Recorder:
             self.killed = self.killed or number == signal.SIGKILL
             os.kill(self.pid, number)
 
-    def target_left(self) -> str:
-        """Put the target back if it was left stopped by us; gives one line of evidence."""
-        pid = self.target["pid"]
+    def target_left(self) -> Trace:
+        """Put the target back if it was left stopped by us; what was read of it before and after."""
+        before = Trace(int(str(self.target["pid"])), self._state_before, self._tracer_before, "", 0)
         if self._process is None:
-            return "PID %s: not attached" % pid
+            return before._replace(note="not attached to")
         try:
             self._await_its_end()
             state, tracer = self._process.state, self._process.tracer_pid
             if state in ("Z", "X"):  # ended, and its parent has not asked for its status yet
                 raise Gone(self._process.pid)
             stopped = state in ("T", "t") and self._state_before not in ("T", "t") and tracer == 0
+            note = ""
             if stopped and self._may_have_stopped_it():
                 self._process.send_signal(signal.SIGCONT)
-                return "PID %s: was left stopped; resumed" % pid
-            return "PID %s: state %s before, %s after, tracer %s" % (pid, self._state_before, state, tracer or "none")
+                state, note = self._process.state, "was left stopped; resumed"
+            return before._replace(state_after=state, tracer_after=tracer, note=note)
         except Gone:
-            return "PID %s: ended in the window" % pid
+            return before._replace(note="ended in the window")
 
     def _await_its_end(self) -> None:
         """A py-spy that ended well without being told to saw its target end; the kernel may be a moment behind."""

@@ -40,7 +40,8 @@ class Request(NamedTuple):
     ``targets`` are ``Process.to_wire()`` objects, ``stopped`` the PIDs among them that were stopped before us;
     ``refused`` are the failed captures of targets that are not attached to.
     ``binary`` is where py-spy is, with its version and sha256.
-    ``relax`` tells that ptrace_scope is lowered for the window, so that no recorder need hold a capability.
+    ``relax`` tells that ptrace_scope is lowered for the window, so that no recorder need hold a capability; ``scope``
+    is its value when start looked (None: no Yama).
     ``by`` is who asked for the recording, for the host's journal.
     ``ends_at`` is the planned end of the window, ``keep_until_at`` when uncollected captures are deleted.
     """
@@ -51,6 +52,7 @@ class Request(NamedTuple):
     stopped: List[int]
     binary: Dict[str, object]
     relax: bool
+    scope: Optional[int]
     by: str
     run: str
     reason: str

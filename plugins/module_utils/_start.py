@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 from ._admission import admit
 from ._attach import RELAX
 from ._binary import Found, Wanted, check_place, find, machine, put
-from ._credentials import Terms, policy_from_wire
+from ._credentials import Terms, policy_from_wire, ptrace_scope
 from ._detach import launch, way
 from ._errors import HostError
 from ._guardrails import Limits, judge, read
@@ -123,6 +123,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
             stopped=[target.pid for target in selection.targets if _is_stopped(target)],
             binary=dict(order.binary._asdict()),
             relax=order.policy == RELAX,
+            scope=ptrace_scope(),
             by=asker(order.by) if order.policy == RELAX else "",
             run=order.run,
             reason=order.reason,

@@ -25,6 +25,7 @@ from ._errors import FleetError
 from ._wire import JsonObject, printable
 
 MARK = "@pyspy-fleet@"
+LEFT = "@pyspy-fleet-left@"
 NO_PYTHON = "@pyspy-fleet-no-python@"
 #: The oldest Python on hosts.
 HOST_PYTHON = (3, 8)
@@ -129,7 +130,17 @@ def parse_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -
         ) from error
     if not isinstance(answer, dict):
         raise FleetError("The host's answer cannot be read", "not an object", "look at the host by other means")
-    return answer
+    left = _left(stdout[marked:])
+    return answer if left is None else {**answer, "left": left}
+
+
+def _left(stdout: str) -> object:
+    """What the host found left of a recording, after it had given the last of it away; None where it did not say."""
+    _answer, said, line = stdout.partition("\n" + LEFT)
+    try:
+        return json.loads(line.partition("\n")[0]) if said else None
+    except (ValueError, RecursionError):
+        return None  # the connection broke: nothing was read back
 
 
 def _no_answer(stdout: str, stderr: str, code: int, interpreter: str | None) -> FleetError:

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
+from typing import NamedTuple
 
 from ansible.utils.display import Display
 
@@ -26,7 +27,7 @@ from ._formats._speedscope import parse, write
 from ._host import HostAction, refuse_orphans
 from ._report import render_target
 from ._run import Run, stem
-from ._wire import Capture, ErrorText, Fields, HostRecord, JsonObject, WireError
+from ._wire import Capture, ErrorText, Evidence, Fields, HostRecord, JsonObject, WireError
 
 #: Compressed captures of one host beyond this are not taken (bytes): 8 busy targets over an hour stay far below it.
 MAX_HOST_BYTES = 128 * 1024 * 1024
@@ -115,14 +116,27 @@ def _terminal() -> int | None:
 
 def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
     """Fetch the recording of ``record`` and write its captures; the record as it then is (also written)."""
-    head, bodies = _fetch(action.ask, record.recording)
-    record = _take(run, record, head, bodies)
+    record = _take(run, record, _fetch(action.ask, record.recording))
     run.write_host(record)
     return record
 
 
-def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tuple[JsonObject, bytes]:
-    """All chunks of a finished recording: the result's head and the compressed captures one after the other."""
+def require_result(record: HostRecord) -> None:
+    """FleetError where the host could not make a result; its record, with the evidence, is written already."""
+    if record.status == "failed" and record.error is not None:
+        raise FleetError(record.error.reason, record.error.detail, record.error.remedy)
+
+
+class _Fetched(NamedTuple):
+    """A recording as it came: the result's head, the compressed captures one after the other, what is left of it."""
+
+    head: JsonObject
+    bodies: bytes = b""
+    left: object = None
+
+
+def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> _Fetched:
+    """All chunks of a finished recording, or what a host has to say of a broken one."""
     if not re.fullmatch("[0-9a-f]{1,64}", recording):
         raise WireError("A host named a recording that cannot be one", recording, "record again")
     data = b""
@@ -130,7 +144,9 @@ def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tupl
     for _pass in range(_MAX_PASSES):
         answer = ask("collect", {"recording": recording, "offset": len(data), "patience": _PATIENCE})
         fields = Fields(answer, "answer to collect")
-        if _is_in_window(fields):
+        if fields.text("phase") == "broken":
+            return _Fetched(_object(fields.value("result")), left=fields.value("left"))
+        if fields.text("phase") == "recording":
             ends_in = min(fields.number("ends_in"), _LONGEST_WINDOW)
             give_up = give_up or time.monotonic() + ends_in + 60
             if time.monotonic() > give_up:
@@ -139,19 +155,9 @@ def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> tupl
             continue
         data += _chunk(fields.value("data"))
         if _is_whole(data, fields):
-            return _head_and_bodies(data)
+            head, bodies = _head_and_bodies(data)
+            return _Fetched(head, bodies, fields.value("left"))
     raise FleetError("The recording does not end", f"recording {recording}", "end it with the cleanup playbook")
-
-
-def _is_in_window(fields: Fields) -> bool:
-    phase = fields.text("phase")
-    if phase == "broken":
-        raise FleetError(
-            "The recording ended without a result",
-            "its keeper was killed, or the host is out of memory or space",
-            "look at the host's log around that time, then record again",
-        )
-    return phase == "recording"
 
 
 def _is_whole(data: bytes, fields: Fields) -> bool:
@@ -175,9 +181,13 @@ def _head_and_bodies(data: bytes) -> tuple[JsonObject, bytes]:
         decoded = json.loads(head)
     except (ValueError, RecursionError) as error:
         raise WireError("A host sent a result that cannot be read", str(error), "record again") from error
-    if not isinstance(decoded, dict):
+    return _object(decoded), bodies
+
+
+def _object(data: object) -> JsonObject:
+    if not isinstance(data, dict):
         raise WireError("A host sent a result that cannot be read", "not an object", "record again")
-    return decoded, bodies
+    return data
 
 
 def _chunk(data: object) -> bytes:
@@ -190,7 +200,8 @@ def _chunk(data: object) -> bytes:
     return chunk
 
 
-def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> HostRecord:
+def _take(run: Run, record: HostRecord, fetched: _Fetched) -> HostRecord:
+    head, bodies, left = fetched
     fields = Fields(head, "result")
     captures: list[Capture] = []
     offset, room = 0, MAX_UNPACKED_BYTES
@@ -208,7 +219,7 @@ def _take(run: Run, record: HostRecord, head: JsonObject, bodies: bytes) -> Host
         status="collected" if error is None else "failed",
         began=fields.number("began"),
         ended=fields.number("ended"),
-        evidence=fields.texts("evidence"),
+        evidence=Evidence.from_wire({**_object(fields.value("evidence")), "left": left}),
         captures=record.captures + tuple(captures),
         error=None if error is None else ErrorText.from_wire(error),
     )

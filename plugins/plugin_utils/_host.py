@@ -23,6 +23,7 @@ from ansible.plugins.action import ActionBase
 
 from ._bundle import command, envelope, needs_terminal, parse_answer
 from ._errors import FleetError
+from ._evidence import lines as evidence_lines
 from ._fetch import compressed
 from ._releases import NEWEST, known
 from ._run import Run, open_run, process_key, safe_name
@@ -124,7 +125,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             "profiled": len(profiled),
             "failed_targets": [f"{one.process.pid} {one.process.name}: {one.reason}" for one in failed],
             "captures": [os.path.join(folder, capture.file) for capture in profiled],
-            "evidence": list(record.evidence),
+            "evidence": evidence_lines(record.evidence),
         }
 
     @property

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ._errors import one_line
+from ._evidence import doubts, exposure_text
 from ._profile import KINDS
 from ._render._text import code, cut, interval, markdown, names, place, row
 from ._wire import Capture, ErrorText, HostRecord, JsonObject, printable
@@ -72,7 +73,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Summary:
-    """``hosts`` and ``targets`` count by outcome. ``rendered`` tells whether this call wrote the report."""
+    """``hosts`` and ``targets`` count by outcome. ``rendered`` tells whether this call wrote the report.
+
+    ``started`` are hosts on which a recording was started, ``restored`` those of them that are as before, going by
+    what they read back; ``exposed`` says what a lowered ptrace_scope opened, for how long.
+    """
 
     job: str
     title: str
@@ -86,6 +91,9 @@ class Summary:
     ended: float | None = None
     shortest: float | None = None
     longest: float | None = None
+    started: int = 0
+    restored: int = 0
+    exposed: str = ""
     warnings: tuple[str, ...] = ()
     rendered: bool = False
 
@@ -116,6 +124,8 @@ class Summary:
         rows = [("Hosts", self.hosts_text()), *_reasons(self.troubles, "host")]
         rows += [("Targets", self.targets_text()), *_reasons(self.troubles, "target")]
         rows += [("Window", text) for text in filter(None, [self.window_text()])]
+        rows += [("Restored", self.restored_text())] * bool(self.started) + _reasons(self.troubles, "restored")
+        rows += [("Exposed", self.exposed)] * bool(self.exposed)
         rows += [("Samples", f"{_samples(picture)}; {picture.measure}") for picture in self.pictures]
         if not self.pictures:
             rows.append(("Profile", "none: nothing was sampled"))
@@ -137,6 +147,9 @@ class Summary:
         words = {"profiled": "profiled", "empty": "idle (no samples)", "failed": "failed", "skipped": "skipped"}
         counts = [f"{self.targets.get(key, 0)} {word}" for key, word in words.items() if self.targets.get(key)]
         return ", ".join(counts) or "none"
+
+    def restored_text(self) -> str:
+        return f"{self.restored} of {plural(self.started, 'host')} (read back)"
 
     def window_text(self) -> str:
         if self.shortest is None or self.longest is None:
@@ -246,12 +259,16 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     targets = {outcome: sum(capture.outcome == outcome for capture in captures) for outcome in ("profiled", "empty")}
     targets["failed"] = sum(len(failures(record)) for record in records)
     targets["skipped"] = sum(len(record.selection.skipped) for record in records)
+    started = [record for record in records if record.recording]
     lengths = [capture.seconds for capture in captures if capture.outcome == "profiled"]
     return replace(
         summary,
         hosts={outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
         targets=targets,
         troubles=tuple(_troubles(records, missing)),
+        started=len(started),
+        restored=sum(not doubts(record) for record in started),
+        exposed=exposure_text(started),
         began=min((record.began for record in records if record.began is not None), default=None),
         ended=max((record.ended for record in records if record.ended is not None), default=None),
         shortest=min(lengths, default=None),
@@ -270,6 +287,8 @@ def _troubles(records: Sequence[HostRecord], missing: Sequence[str]) -> list[Tro
         elif record.status == "recording":
             rows.append(("host", record.host, NOT_COLLECTED))
         rows += [("target", record.host, text) for text in failures(record)]
+        if record.recording and record.status != "recording":
+            rows += [("restored", record.host, text) for text in doubts(record)]
     if missing:
         rows += [("host", host, "no record yet: not reached by this run so far") for host in missing]
     return group(rows)

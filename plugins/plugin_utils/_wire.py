@@ -12,10 +12,13 @@ text in length, and raises :class:`WireError` on anything else; and a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 from ._errors import FleetError
 
+Record = TypeVar("Record")
 JsonObject = dict[str, object]
 
 #: Longest text that is taken over from a host in one field (characters).
@@ -180,6 +183,78 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """``kernel.yama.ptrace_scope`` around a recording, as it was read; ``None`` is no Yama, or not known.
+
+    ``original`` is what has to be there when nobody holds it lowered. ``lowered_at`` and ``restored_at`` are seconds
+    since the epoch by the host's clock, ``None`` where this recording did not do that.
+    """
+
+    before: int | None = None
+    original: int | None = None
+    during: int | None = None
+    after: int | None = None
+    lowered_at: float | None = None
+    restored_at: float | None = None
+
+    @classmethod
+    def from_wire(cls, data: object) -> Scope:
+        fields = Fields(data, "scope")
+        return cls(
+            before=fields.optional_integer("before"),
+            original=fields.optional_integer("original"),
+            during=fields.optional_integer("during"),
+            after=fields.optional_integer("after"),
+            lowered_at=fields.optional_number("lowered_at"),
+            restored_at=fields.optional_number("restored_at"),
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One target before and after: its state (as in ``/proc/<pid>/stat``; "" not seen, or ended), its tracer's PID."""
+
+    pid: int
+    state_before: str
+    tracer_before: int
+    state_after: str
+    tracer_after: int
+    note: str = ""
+
+    @classmethod
+    def from_wire(cls, data: object) -> Trace:
+        fields = Fields(data, "trace")
+        return cls(
+            pid=fields.integer("pid"),
+            state_before=fields.text("state_before")[:1],
+            tracer_before=fields.integer("tracer_before"),
+            state_after=fields.text("state_after")[:1],
+            tracer_after=fields.integer("tracer_after"),
+            note=fields.text("note", ""),
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What shows that a host was put back. ``left`` names what is still there of ours; ``None``: nobody looked."""
+
+    scope: Scope = field(default_factory=Scope)
+    targets: tuple[Trace, ...] = ()
+    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_wire(cls, data: object) -> Evidence:
+        fields = Fields(data, "evidence")
+        return cls(
+            scope=Scope.from_wire(fields.value("scope")),
+            targets=tuple(Trace.from_wire(row) for row in fields.rows("targets")),
+            notes=fields.texts("notes"),
+            left=None if fields.value("left") is None else fields.texts("left"),
+        )
+
+
+@dataclass(frozen=True)
 class HostRecord:
     """What a run knows of one host: ``hosts/<host>/recording.json`` in the run's folder.
 
@@ -195,7 +270,7 @@ class HostRecord:
     ``recording`` is the id (hex digits) of the recording on the host, "" when
     none was started; ``began``, ``ended`` the actual window in seconds since the epoch by the host's clock
     (``None`` until known); ``host`` facts: architecture, kernel, Python that ran the program.
-    ``evidence`` is what the host said about having been put back, one line each.
+    ``evidence`` is what the host read about having been put back; ``None`` when it did not say.
     ``binary_changed`` tells whether py-spy was brought to the host in this run.
     """
 
@@ -207,7 +282,7 @@ class HostRecord:
     ended: float | None = None
     selection: Selection = field(default_factory=Selection)
     captures: tuple[Capture, ...] = ()
-    evidence: tuple[str, ...] = ()
+    evidence: Evidence | None = None
     warnings: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     binary_changed: bool = False
@@ -229,7 +304,7 @@ class HostRecord:
             ended=fields.optional_number("ended"),
             selection=Selection.from_wire(fields.value("selection")),
             captures=tuple(Capture.from_wire(row) for row in fields.rows("captures")),
-            evidence=fields.texts("evidence"),
+            evidence=fields.optional("evidence", Evidence.from_wire),
             warnings=fields.texts("warnings"),
             facts=tuple(
                 (printable(str(key))[:MAX_TEXT], printable(str(value))[:MAX_TEXT])
@@ -279,6 +354,13 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
             raise self._refuse(name)
         return value
+
+    def optional_integer(self, name: str) -> int | None:
+        return None if self._data.get(name) is None else self.integer(name)
+
+    def optional(self, name: str, read: Callable[[object], Record]) -> Record | None:
+        """An inner record; ``None`` where there is none."""
+        return None if self._data.get(name) is None else read(self._data[name])
 
     def number(self, name: str) -> float:
         value = self._data.get(name)

@@ -16,6 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
@@ -64,6 +65,15 @@ def host(directory: str) -> Iterator[Host]:
     here.wait_until_clean()
 
 
+UNTOUCHED = {"state_before": "R", "tracer_before": 0, "state_after": "R", "tracer_after": 0, "note": ""}
+
+
+def trace_of(head: dict[str, Any]) -> dict[str, Any]:
+    """The evidence on the only target."""
+    [trace] = head["evidence"]["targets"]
+    return dict(trace)
+
+
 def frames(body: bytes) -> set[str]:
     return {frame["name"] for frame in json.loads(zlib.decompress(body))["shared"]["frames"]}
 
@@ -80,7 +90,8 @@ def test_under_every_python(directory: str, host: Host, python: Path) -> None:
         assert capture["outcome"] == "profiled" and capture["samples"] > 10
         assert capture["measure"] == {"kind": "cpu", "rate": 100, "blocking": False, "native": False}
         assert "burn" in frames(bodies[0])
-        assert head["evidence"] == [f"PID {busy.pid}: state R before, R after, tracer none"]
+        assert trace_of(head) == {**UNTOUCHED, "pid": busy.pid}
+        assert host.left == [], "read back after the last of it was given away"
         host.wait_until_clean()
 
 
@@ -126,7 +137,7 @@ def test_a_target_that_ends_is_a_result(host: Host) -> None:
         head, bodies = host.collect(started["recording"]["id"])
         capture = head["captures"][0]
         assert capture["outcome"] == "profiled" and "the target ended in the window" in capture["notes"]
-        assert head["evidence"] == [f"PID {busy.pid}: ended in the window"]
+        assert trace_of(head)["state_after"] == "" and trace_of(head)["note"] == "ended in the window"
         assert "burn" in frames(bodies[0])
 
 
@@ -188,7 +199,8 @@ def test_a_killed_keeper_takes_its_recorders_along(host: Host) -> None:
         os.kill(parent_of(recorder), signal.SIGKILL)
         await_condition("the recorder to be gone", lambda: not os.path.exists(f"/proc/{recorder}"), 5)
         answer = host.ask("collect", {"recording": started["recording"]["id"], "patience": 5})
-        assert answer["phase"] == "broken"
+        assert answer["phase"] == "broken" and answer["result"]["error"]["reason"] and answer["left"] == []
+        assert trace_of(answer["result"])["state_after"] in "RS" and not trace_of(answer["result"])["tracer_after"]
         host.wait_until_clean()
         await_condition("the target to run", lambda: state_of(busy.pid) in "RS", 5)
 

@@ -87,9 +87,11 @@ def test_the_busy_worker_is_profiled_and_no_target_is_harmed(story: Story, host:
     assert record["status"] == "collected"
     assert "profiled" in {capture["outcome"] for capture in record["captures"]}
     assert {capture["outcome"] for capture in record["captures"]} <= {"profiled", "empty"}
-    assert len(record["evidence"]) == 4
-    for line in record["evidence"]:
-        assert re.fullmatch(r"PID \d+: state [RSD] before, [RSD] after, tracer none", line)
+    traces = record["evidence"]["targets"]
+    assert len(traces) == 4 and record["evidence"]["left"] == []
+    for trace in traces:
+        assert trace["state_before"] in "RSD" and trace["state_after"] in ("R", "S", "D")
+        assert trace["tracer_before"] == trace["tracer_after"] == 0
 
 
 def test_all_windows_are_open_at_the_same_time_though_forks_is_two(story: Story) -> None:

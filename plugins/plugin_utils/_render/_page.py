@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .._evidence import lines as evidence_lines
 from .._profile import Function, describe
 from .._run import safe_name
 from .._summary import (
@@ -140,7 +141,7 @@ def _host(record: HostRecord) -> _HostRow:
         targets=_targets(record),
         skipped=skipped[:_MOST_SKIPPED],
         more_skipped=max(0, len(skipped) - _MOST_SKIPPED),
-        remarks=[*record.warnings, *record.evidence, *record.selection.notes, *facts],
+        remarks=[*record.warnings, *evidence_lines(record.evidence), *record.selection.notes, *facts],
     )
 
 

@@ -118,7 +118,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def request() -> Request:
     now = time.monotonic()
     hostile = '$(id)\n"; rm -rf / #\x1b]0;x'
-    return Request({}, [], [], [], {}, False, "", hostile, hostile, boot_id(), now + 30, now + 930)
+    return Request({}, [], [], [], {}, False, 1, "", hostile, hostile, boot_id(), now + 30, now + 930)
 
 
 def test_a_unit_is_named_and_bounded(tools):
@@ -169,7 +169,8 @@ sys.path[:] = {path!r}
 from ansible_collections.pyspy.fleet.plugins.module_utils import _daemon
 from ansible_collections.pyspy.fleet.plugins.module_utils._recording import Request
 signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGCHLD, signal.SIGTERM}})
-request = Request({{}}, [], [], [], {{}}, False, "", "", "", "", time.monotonic() + {ends_in}, time.monotonic() + 1000)
+now = time.monotonic()
+request = Request({{}}, [], [], [], {{}}, False, 1, "", "", "", "", now + {ends_in}, now + 1000)
 keeper = os.fork()
 if keeper == 0:
     signal.sigwait({{signal.SIGTERM}} if {obedient} else {{signal.SIGUSR1}})

@@ -125,16 +125,15 @@ def test_a_lost_state_restores_at_once(site: _yama.Site, what: str) -> None:
     if what == "directory":
         path.rmdir()
     is_back(site)
-    assert _lease.release(taken, site=site)[0].endswith("(read back)")
+    assert _lease.release(taken, site=site).scope == 1
 
 
 def test_the_release_of_a_recording_needs_no_state(site: _yama.Site) -> None:
     taken = _lease.acquire("5f2c", 60, "why", "somebody", site=site)
     os.kill(taken.guard[0], signal.SIGSTOP)
     os.unlink(site.directory + "/lease.json")
-    evidence = _lease.release(taken, site=site)
-    assert site.read() == 1
-    assert evidence[0].startswith("ptrace_scope: 1 before, 0 from ") and " 1 after " in evidence[0]
+    ended = _lease.release(taken, site=site)
+    assert (ended.before, ended.scope, site.read()) == (0, 1, 1)
     os.kill(taken.guard[0], signal.SIGKILL)
 
 
@@ -253,7 +252,7 @@ def test_without_yama(site: _yama.Site) -> None:
     taken = hold(site)
     assert taken.scope is None and "no Yama" in taken.notes[0]
     assert _lease.give_back("a", site=site).notes == taken.notes
-    assert _lease.release(taken, site=site) == ["ptrace_scope: no Yama in this kernel; not touched"]
+    assert _lease.release(taken, site=site) == _lease.Ended(None, None, taken.notes)
     assert not os.path.exists(site.directory)
     Path(site.sysctl).write_text("1\n")
 
@@ -261,7 +260,7 @@ def test_without_yama(site: _yama.Site) -> None:
 def test_low_enough(site: _yama.Site) -> None:
     taken = hold(site, scope=1)
     assert taken.notes == ["low enough by itself: nothing was lowered"] and not watches(site)
-    assert _lease.release(taken, site=site) == ["ptrace_scope: 1, low enough by itself; not touched"]
+    assert _lease.release(taken, site=site) == _lease.Ended(1, 1, taken.notes)
     assert not os.path.exists(site.directory)
 
 

@@ -58,7 +58,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def request(**changes: object) -> Request:
     now = time.monotonic()
     target = {"pid": 1, "start": 5}
-    made = Request({}, [target], [], [], {}, False, "", "a-run", "", boot_id(), now + 5, now + 900)
+    made = Request({}, [target], [], [], {}, False, 1, "", "a-run", "", boot_id(), now + 5, now + 900)
     return made._replace(**changes)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._bundle import (
+    LEFT,
     MARK,
     MAX_ANSWER,
     NO_PYTHON,
@@ -134,6 +135,13 @@ def test_an_answer_is_found_in_noise(answer, before, after):
 
 def test_a_terminals_line_ends_do_no_harm():
     assert parse_answer(line({"ok": True}).replace("\n", "\r\n"), "", 0, None) == {"ok": True}
+
+
+def test_what_is_left_comes_in_a_line_of_its_own():
+    answer = line({"ok": True})
+    assert parse_answer(answer + LEFT + '["keeper (PID 5)"]\n', "", 0, None) == {"ok": True, "left": ["keeper (PID 5)"]}
+    assert parse_answer(answer + LEFT + '["keep', "", 0, None) == {"ok": True}, "the connection broke: nobody knows"
+    assert parse_answer(f'before {LEFT}["x"]\n' + answer, "", 0, None) == {"ok": True}
 
 
 @pytest.mark.parametrize(

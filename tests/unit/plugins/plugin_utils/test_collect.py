@@ -19,10 +19,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _collect
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import _fetch, collect, wait_for_window
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import (
+    _fetch,
+    collect,
+    require_result,
+    wait_for_window,
+)
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import HostRecord, WireError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Evidence, HostRecord, WireError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,8 +39,9 @@ HOSTILE = "../../../etc/cron.d/x\x1b[2J\x00\n"
 class Host:
     """Answers ``collect`` as the host program does, in chunks of ``chunk`` bytes."""
 
-    def __init__(self, data: bytes, chunk: int = 3 * 1024 * 1024) -> None:
+    def __init__(self, data: bytes, chunk: int = 3 * 1024 * 1024, left: list[str] | None = None) -> None:
         self.data = data
+        self.left = left
         self.chunk = chunk
         self.before: list[dict[str, Any]] = []
 
@@ -46,11 +52,21 @@ class Host:
         offset = arguments["offset"]
         piece = self.data[offset : offset + self.chunk]
         text = base64.b64encode(piece).decode()
-        return {"phase": "done", "run": "r", "data": text, "next": offset + len(piece), "total": len(self.data)}
+        answer = {"phase": "done", "run": "r", "data": text, "next": offset + len(piece), "total": len(self.data)}
+        return answer if self.left is None else {**answer, "left": self.left}
+
+
+EVIDENCE: dict[str, Any] = {
+    "scope": {"before": 1, "original": 1, "during": None, "after": 1, "lowered_at": None, "restored_at": None},
+    "targets": [
+        {"pid": 12, "state_before": "R", "tracer_before": 0, "state_after": "R", "tracer_after": 0, "note": ""}
+    ],
+    "notes": [],
+}
 
 
 def head(*captures: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {"error": None, "began": 1.0, "ended": 2.0, "evidence": [], "captures": list(captures), **changes}
+    return {"error": None, "began": 1.0, "ended": 2.0, "evidence": EVIDENCE, "captures": list(captures), **changes}
 
 
 def capture(**changes: Any) -> dict[str, Any]:
@@ -120,9 +136,9 @@ def test_a_result_comes_in_chunks(monkeypatch):
 def test_a_window_that_is_still_open_is_waited_for(monkeypatch):
     slept: list[float] = []
     monkeypatch.setattr(_collect.time, "sleep", slept.append)
-    host = Host(result(head()))
+    host = Host(result(head()), left=["keeper (PID 5)"])
     host.before = [{"phase": "recording", "run": "r", "ends_in": 2.5}, {"phase": "recording", "run": "r", "ends_in": 0}]
-    assert _fetch(host.ask, IDENTITY) == (head(), b"")
+    assert _fetch(host.ask, IDENTITY) == (head(), b"", ["keeper (PID 5)"])
     assert slept == [2.6, 0.1]
 
 
@@ -135,10 +151,22 @@ def test_a_window_without_end_is_not(monkeypatch):
     assert clock[0] < 3 * 3600 and caught.value.remedy
 
 
-def test_a_broken_recording_says_so():
+def test_a_broken_recording_fails_the_host_and_its_evidence_is_kept(run):
+    error = {"reason": "ended without a result", "detail": "killed", "remedy": "record again"}
+    host = Host(b"")
+    host.before = [{"phase": "broken", "run": "r", "result": head(error=error), "left": []}]
+    record = collect(host, run, HostRecord("web1", "recording", recording=IDENTITY))  # type: ignore[arg-type]
+    assert record.status == "failed" and run.host("web1") == record
+    assert record.evidence == Evidence.from_wire({**EVIDENCE, "left": []}) and record.evidence.left == ()
     with pytest.raises(FleetError, match="ended without a result") as caught:
-        _fetch(lambda _operation, _arguments: {"phase": "broken"}, IDENTITY)
+        require_result(record)
     assert caught.value.detail and caught.value.remedy
+
+
+def test_what_is_left_is_unknown_where_the_host_did_not_say(run):
+    record = take(run, result(head()))
+    assert record.evidence is not None and record.evidence.left is None
+    require_result(record)
 
 
 DONE = {"phase": "done", "data": "eA==", "next": 1, "total": 1}
@@ -279,12 +307,12 @@ def hostile_captures() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("host", ["web1", "../..", HOSTILE])
 def test_names_lead_nowhere_and_steer_nothing(run, tmp_path, row, host):
     before = tree(tmp_path)
-    record = take(run, result(head(row, evidence=[HOSTILE]), zlib.compress(CAPTURE)), name=host)
+    record = take(run, result(head(row, evidence={**EVIDENCE, "notes": [HOSTILE]}), zlib.compress(CAPTURE)), name=host)
     assert record.captures[0].outcome == "profiled"
     new = tree(tmp_path) - before
     assert new and all(Path(run.path) in path.parents for path in new)
     assert all(len(path.name) < 200 and path.name.isprintable() for path in new)
-    for text in (record.captures[0].process.name, *record.captures[0].notes, *record.evidence):
+    for text in (record.captures[0].process.name, *record.captures[0].notes, *record.evidence.notes):
         assert text.isprintable() and len(text) <= 2000
 
 
@@ -331,6 +359,7 @@ def test_a_row_that_is_none_of_ours_is_refused_whole(run, change):
         {"began": None},
         {"ended": -1},
         {"evidence": "text"},
+        {"evidence": {}},
         {"captures": {}},
         {"captures": [None]},
         {"captures": [{}] * 6000},

@@ -27,14 +27,18 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
     Capture,
     ErrorText,
+    Evidence,
     HostRecord,
     Measure,
     Process,
+    Scope,
     Selection,
+    Trace,
 )
 
 CAPTURES = Path(__file__).parent / "captures"
 BEGAN = 1795340282.0  # 2026-11-22 09:38:02 UTC
+EVIDENCE = Evidence(Scope(1, 1, 0, 1, BEGAN, BEGAN + 30), (Trace(1, "R", 0, "R", 0),), (), ())
 HOSTILE = "</td><script>alert(1)</script>`|[x](javascript:y)\x1b[31m\nq"
 TIMEOUT = ErrorText("The host cannot be reached", "Connection timed out", "see that ssh to it works")
 REFUSED = {"reason": "py-spy may not attach", "detail": "Permission denied", "remedy": "become root"}
@@ -77,7 +81,7 @@ def text(run: Run, name: str) -> str:
 
 def test_a_run_in_a_dozen_lines(run: Run) -> None:
     for number in range(1, 4):
-        add(run, f"web-{number:02}", capture(pid=1), capture(pid=2))
+        add(run, f"web-{number:02}", capture(pid=1), capture(pid=2), evidence=replace(EVIDENCE, scope=Scope()))
     summary = build(run, Context(title="Checkout is slow", reason="INC-4711", hosts=("web-01", "web-02", "web-03")))
     lines = summary.lines(80)
     assert lines == [
@@ -87,12 +91,13 @@ def test_a_run_in_a_dozen_lines(run: Run) -> None:
         "Hosts     3 of 3 profiled",
         "Targets   6 profiled",
         "Window    30.0 s on each host, 2026-11-22 09:38:02 to 09:38:32 UTC",
+        "Restored  3 of 3 hosts (read back)",
         "Samples   816 of 6 targets; CPU time (not idle), 50 Hz, nonblocking",
         "Hottest    69.9 %  hot_loop                shop/busy.py:12",
         "           13.2 %  JSONEncoder.iterencode  json/encoder.py:258",
         "           10.3 %  JSONDecoder.raw_decode  json/decoder.py:353",
         "            3.7 %  fib                     shop/busy.py:7",
-        lines[11],
+        lines[12],
         f"Report    {run.path}/index.html",
     ]
     assert text(run, "summary.md").startswith("# Checkout is slow (INC-4711)\n\n- **Hosts**: 3 of 3 profiled\n")
@@ -248,7 +253,7 @@ def test_the_verdict_of_a_host(record: HostRecord | None, fails: str) -> None:
 
 
 def test_the_manifest_says_who_why_what_and_when(run: Run) -> None:
-    add(run, "web-01", capture(), facts=(("py-spy", "0.4.3"),), evidence=("nothing of ours runs",))
+    add(run, "web-01", capture(), facts=(("py-spy", "0.4.3"),), evidence=EVIDENCE)
     build(
         run, Context(title="t", reason="INC-1", user="me", parameters={"rate": 100}, versions={"ansible-core": "2.19"})
     )
@@ -259,7 +264,8 @@ def test_the_manifest_says_who_why_what_and_when(run: Run) -> None:
     host = manifest["hosts"]["web-01"]
     assert (host["status"], host["began"], host["ended"]) == ("collected", BEGAN, BEGAN + 30)
     assert host["captures"][0]["measure"]["kind"] == "cpu"
-    assert host["evidence"] == ["nothing of ours runs"]
+    assert host["evidence"]["scope"]["after"] == 1 and host["evidence"]["left"] == []
+    assert host["evidence"]["targets"][0]["state_after"] == "R"
 
 
 class Page(HTMLParser):
@@ -294,7 +300,15 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
 def test_hostile_texts_stay_text_everywhere(run: Run) -> None:
     hostile = replace(capture("failed", name=HOSTILE), reason=HOSTILE, detail=HOSTILE, remedy=HOSTILE, notes=(HOSTILE,))
     skipped = Selection((hostile.process,), (process(name=HOSTILE),), (HOSTILE,))
-    record = add(run, "web-01", hostile, capture(), selection=skipped, warnings=(HOSTILE,), evidence=(HOSTILE,))
+    record = add(
+        run,
+        "web-01",
+        hostile,
+        capture(),
+        selection=skipped,
+        warnings=(HOSTILE,),
+        evidence=replace(EVIDENCE, notes=(HOSTILE,), left=(HOSTILE,)),
+    )
     run.write_host(HostRecord(HOSTILE, "failed", error=ErrorText(HOSTILE, HOSTILE, HOSTILE)))
     render_target(run, record, replace(record.captures[1], notes=(HOSTILE,)))
     summary = build(run, Context(title=HOSTILE, reason=HOSTILE))
