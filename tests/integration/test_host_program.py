@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,24 +174,39 @@ def test_one_recorder_per_target(host: Host) -> None:
             assert head["captures"][0]["outcome"] == "profiled"
 
 
-def test_a_pid_that_was_reused_is_not_sampled(host: Host) -> None:
-    """The keeper is given a start time that is not this process': it stands for a PID that changed hands."""
+@contextmanager
+def reborn(pid: int) -> Iterator[None]:
+    """Another process with this PID, which nobody has now."""
+    for _attempt in range(200):  # whoever else starts a process at the same moment takes it before us
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            if process.pid == pid:
+                yield
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise AssertionError("the PID was never had again")
+
+
+def test_a_pid_that_changed_hands_between_selection_and_attaching_is_not_sampled(host: Host) -> None:
     with target() as busy:
         started = host.start([busy.pid], duration=1)
-        identity = started["recording"]["id"]
-        host_copy = STATE / "00aa"
-        shutil.copytree(STATE / identity, host_copy)
-        host.collect(identity)
-        request = json.loads((host_copy / "request.json").read_text())
-        request["targets"][0]["start"] += 1
-        (host_copy / "request.json").write_text(json.dumps(request))
-        with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
-            program.write(_bundle.bundle())
-            program.flush()
-            subprocess.run([sys.executable, "-I", "-S", program.name, "keep", "00aa"], check=True)
+        kept = STATE / "00aa"
+        shutil.copytree(STATE / started["recording"]["id"], kept)
+        host.collect(started["recording"]["id"])
+    (kept / "keeper.json").unlink(missing_ok=True)
+    request = json.loads((kept / "request.json").read_text())
+    with reborn(busy.pid), tempfile.NamedTemporaryFile(suffix=".pyz") as program:
+        program.write(_bundle.bundle())
+        program.flush()
+        # Enough of the window has to be left for it to be tried.
+        (kept / "request.json").write_text(json.dumps({**request, "ends_at": time.monotonic() + 5}))
+        subprocess.run([sys.executable, "-I", "-S", program.name, "keep", "00aa"], check=True)
         head, bodies = host.collect("00aa")
-        assert head["captures"][0]["outcome"] == "failed" and bodies == [b""]
-        assert "ended before it could be attached" in head["captures"][0]["reason"]
+    assert head["captures"][0]["outcome"] == "failed" and bodies == [b""]
+    assert "ended before it could be attached" in head["captures"][0]["reason"]
 
 
 def test_a_killed_keeper_takes_its_recorders_along(host: Host) -> None:
