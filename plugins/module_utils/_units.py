@@ -22,6 +22,9 @@ from ._state import Folder
 _PLACES = ("/usr/bin/", "/bin/")
 #: systemd's property for "whatever is still there after SIGTERM is killed after this long" (seconds).
 _STOP_SECONDS = 2
+#: A deadline is when something is over, so what brings that about begins earlier (seconds): where a Python takes
+#: a second to start and PID 1 has other work as well.
+_LEEWAY = 2
 
 
 def available() -> bool:
@@ -56,12 +59,13 @@ def _arm_timer(folder: Folder, request: Request, command: List[str]) -> None:
     """A time since systemd's own start: --on-active begins anew at every daemon-reload, and what
     --on-boot counts from differs between machines and containers (systemd.timer(5))."""
     since = int(_ask("systemctl", ["show", "--property=UserspaceTimestampMonotonic", "--value"]) or 0) / 1e6
-    options = ["--on-startup=%ds" % max(1, int(request.keep_until_at - since) + 1), "--timer-property=AccuracySec=1s"]
+    at = max(1.0, request.keep_until_at - since - _LEEWAY - 1)
+    options = ["--on-startup=%dms" % int(at * 1000), "--timer-property=AccuracySec=100ms"]
     _ask("systemd-run", _common(_name(folder) + "-keep") + options + command)
 
 
 def _start_service(folder: Folder, request: Request, command: List[str]) -> None:
-    bound = max(1, int(request.restore_at() - time.monotonic()) - _STOP_SECONDS)
+    bound = max(1, int(request.restore_at() - time.monotonic()) - _STOP_SECONDS - _LEEWAY)
     properties = {
         "RuntimeMaxSec": str(bound),
         "TimeoutStopSec": str(_STOP_SECONDS),
