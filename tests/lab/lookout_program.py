@@ -6,7 +6,7 @@
 
 Carried to a machine and run there as root: ``lookout.py files`` prints what lies there, ``lookout.py watch
 [JSON]`` waits until ptrace_scope is lowered for a window, runs the fault (a shell's text), and then writes down what
-becomes of the scope, of our processes, of the targets and of our files until the deadlines of the recording.
+becomes of the scope, our processes, the targets and our files, until the restore deadline and until all is gone.
 It only ever looks: nothing of the collection is imported or called. What it sees goes to the machine's
 console, one JSON object per line: that still works with the disk full, the network cut, or before a reboot.
 """
@@ -134,13 +134,15 @@ def recordings() -> list[Seen]:
         except OSError:
             continue
         spies = [pid for role, pid in owners.items() if role.startswith("recorder")]
-        if spies and all(command_of(pid).startswith("py-spy ") for pid in spies):
+        commands = [command_of(pid) for pid in spies]
+        if spies and all(command.startswith("py-spy ") for command in commands):
             found.append(
                 {
                     "id": name,
                     "keeper": owners["keeper"],
                     "watchdog": owners.get("watchdog", 0),
                     "recorders": {str(pid): status(pid) for pid in spies},
+                    "commands": commands,
                     "targets": [int(one["pid"]) for one in request["targets"]],
                     "ends_at": request["ends_at"],
                     "keep_until_at": request["keep_until_at"],
@@ -193,11 +195,16 @@ def watch(wish: Seen) -> None:
     keep_at = max(one["keep_until_at"] for one in windows)
     say("fault", restore_at=restore_at, keep_at=keep_at)
     inject(fault, windows)
-    value = follow_scope(-1, restore_at)
-    say("restore deadline", scope=scope(), processes=ours(), targets=targets(windows))
-    while time.monotonic() < keep_at + LATE and (ours() or units() or os.path.exists(STATE)):
-        value = follow_scope(value, time.monotonic() + LOOK)
-    say("end", scope=scope(), processes=ours(), units=units(), files=new_files(), targets=targets(windows))
+    told, gone, value = False, 0.0, -1
+    while not (told and gone) and time.monotonic() < keep_at + LATE:
+        value = follow_scope(value, time.monotonic() + 4 * LOOK)
+        if not told and time.monotonic() >= restore_at:
+            told = True
+            say("restore deadline", scope=scope(), processes=ours(), targets=targets(windows))
+        looked = time.monotonic()
+        gone = 0.0 if os.path.exists(STATE) or ours() else gone or looked
+    left = {"processes": ours(), "units": units(), "files": new_files()}
+    say("end", scope=scope(), gone=gone or time.monotonic(), targets=targets(windows), **left)
 
 
 def inject(fault: str, windows: list[Seen]) -> None:
