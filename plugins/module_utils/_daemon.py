@@ -17,7 +17,7 @@ from typing import Dict, List
 
 from ._errors import HostError
 from ._procfs import ProcessDir
-from ._recording import KEEPER, RESULT, Request
+from ._recording import KEEPER, LEEWAY, RESULT, Request
 from ._state import Folder
 
 #: How often it is looked whether captures that wait to be deleted are still there (seconds).
@@ -90,7 +90,7 @@ def _keep_below(watchdog: int, folder: Folder, request: Request, others: Dict[st
 
 def _await_keeper(keeper: int, request: Request) -> Request:
     """Wait for the keeper's end, and bring it about when it is late. Told to go meanwhile, nothing is kept after it."""
-    limit = request.restore_at() - 1
+    limit = request.restore_at() - LEEWAY
     while os.waitpid(keeper, os.WNOHANG)[0] == 0:
         if time.monotonic() >= limit:
             os.kill(keeper, signal.SIGKILL)  # not waited for yet, so the PID is still the keeper's
@@ -103,8 +103,9 @@ def _await_keeper(keeper: int, request: Request) -> Request:
 
 def _delete_at_deadline(folder: Folder, request: Request) -> None:
     """Delete the captures then, or as soon as we are told to go; somebody else may have done so already."""
-    while folder.exists() and time.monotonic() < request.keep_until_at:
-        left = min(_LOOK, max(0.0, request.keep_until_at - time.monotonic()))
+    deadline = request.keep_until_at - LEEWAY
+    while folder.exists() and time.monotonic() < deadline:
+        left = min(_LOOK, max(0.0, deadline - time.monotonic()))
         if signal.sigtimedwait({signal.SIGTERM}, left) is not None:
             break
     folder.remove()

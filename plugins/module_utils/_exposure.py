@@ -16,8 +16,9 @@ from ._evidence import Scope
 from ._lease import Lease, acquire, release
 from ._recording import Request
 
-#: The lease ends this long before the restore deadline (seconds): its second net comes a second after its end.
-_MARGIN = 2.0
+#: The lease ends this long before the restore deadline (seconds): its second net comes a second after its end, and
+#: may take two more where a Python starts slowly. Later than the window can be open (``Request.close_at``).
+_MARGIN = 4.0
 
 
 class Exposure:

@@ -32,6 +32,9 @@ _RESERVE_BYTES = 16 * 1024
 GRACE = 5.0
 #: The restore deadline: this long after the window nothing of ours runs (seconds).
 RESTORE_MARGIN = 10.0
+#: A deadline is when something is over, so what brings that about begins this much earlier (seconds): where a Python
+#: takes a second to start and PID 1 has other work as well.
+LEEWAY = 2.0
 
 
 class Request(NamedTuple):

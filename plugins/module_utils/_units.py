@@ -15,7 +15,7 @@ from typing import List
 
 from . import _systemd
 from ._errors import HostError
-from ._recording import PROGRAM, Request
+from ._recording import LEEWAY, PROGRAM, Request
 from ._state import Folder
 
 #: systemd's property for "whatever is still there after SIGTERM is killed after this long" (seconds).
@@ -35,7 +35,7 @@ def launch(folder: Folder, request: Request, program: str, python: str) -> None:
         folder.write(PROGRAM, handle.read())
     command = [python, "-I", "-S", folder.file(PROGRAM)]
     try:
-        timer = _systemd.at(request.keep_until_at)
+        timer = _systemd.at(request.keep_until_at - LEEWAY)
         _systemd.start(_name(folder) + "-keep", timer, {}, command + ["expire", folder.identity])
         _start_service(folder, request, command + ["keep", folder.identity])
     except HostError:
@@ -53,7 +53,7 @@ def _name(folder: Folder) -> str:
 
 
 def _start_service(folder: Folder, request: Request, command: List[str]) -> None:
-    bound = max(1, int(request.restore_at() - time.monotonic()) - _STOP_SECONDS)
+    bound = max(1, int(request.restore_at() - time.monotonic() - LEEWAY) - _STOP_SECONDS)
     properties = {
         "RuntimeMaxSec": str(bound),
         "TimeoutStopSec": str(_STOP_SECONDS),

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -172,8 +174,11 @@ class Machine:
         return ran
 
     def hang_up(self) -> None:
-        """Close root's shared connection."""
-        subprocess.run((*self.ssh(), "-O", "exit"), capture_output=True, check=False)
+        """Close all shared connections, a controller's too."""
+        for path in (*self.directory.iterdir(), *self.directory.glob("cp/*")):
+            if path.is_socket() and path.name != "monitor":
+                command = ("ssh", "-o", f"ControlPath={path}", "-O", "exit", "nobody")
+                subprocess.run(command, capture_output=True, check=False)
 
     def write(self, path: str, data: bytes) -> None:
         self.run(f"cat > {path}", stdin=data)
@@ -218,15 +223,15 @@ class Machine:
     def monitor(self, command: str) -> str:
         return self.qemu.monitor(command)
 
-    def remember(self) -> None:
+    def remember(self, name: str = MOMENT) -> None:
         """Keep this moment: :meth:`recall` goes back to it as often as wanted."""
         self.hang_up()
-        self._take_snapshot(MOMENT)
+        self._take_snapshot(name)
 
-    def recall(self) -> None:
+    def recall(self, name: str = MOMENT) -> None:
         """Back to where :meth:`remember` was called."""
         self.hang_up()
-        problem = self.monitor(f"loadvm {MOMENT}").strip()
+        problem = self.monitor(f"loadvm {name}").strip()
         if problem:
             raise LabError(f"QEMU did not go back: {problem}")
         self.mend()
@@ -266,7 +271,7 @@ class Machine:
 
     @contextlib.contextmanager
     def controller(self, program: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-        """As :meth:`ansible`, for those who want to do something meanwhile."""
+        """As :meth:`ansible`, for those who want to do something meanwhile. It leads a session of its own."""
         with subprocess.Popen(
             (*TETHER, *ansible_command(program, self.inventory, *arguments)),
             cwd=CHECKOUT,
@@ -276,11 +281,12 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         ) as process:
             try:
                 yield process
             finally:
-                process.kill()
+                kill_session(process)
 
     def _write_inventory(self) -> Path:
         values = {
@@ -296,6 +302,12 @@ class Machine:
         rows = [f"{name}={value}" for name, value in values.items()]
         inventory.write_text("\n".join(["[web]", self.name, "", "[web:vars]", *rows]) + "\n")
         return inventory
+
+
+def kill_session(process: subprocess.Popen[str]) -> None:
+    """SIGKILL for a controller and its workers; nothing happens when all have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _fields(line: str) -> list[str]:

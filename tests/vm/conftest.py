@@ -8,14 +8,56 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 #: Program → the Debian package that brings it.
 PROGRAMS = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs"}
+#: Where the table of faults is written for who wants to keep it.
+WRITTEN = Path(__file__).parents[2] / "build" / "test" / "faults.md"
+
+
+class Table:
+    """What came of each fault; printed when all tests have run."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, ...]] = []
+
+    def note(self, fault: str, scope: int, after: float, early: float, left: Iterable[str], late: float) -> None:
+        """``after``: seconds from the fault to the last change of the scope; ``early``: from there to the deadline."""
+        remains = "; ".join(left)
+        nothing = "nothing" if late <= 0 else f"nothing, {late:.1f} s after the keep deadline"
+        when = f"{after:.1f} s" if after > 0.05 else "at once"
+        self.rows.append((fault, f"{scope}, {when}", f"{early:.1f} s", remains or nothing))
+
+    def text(self) -> str:
+        head = ("fault", "scope after, restored after", "before the restore deadline", "left behind")
+        rows = (head, tuple("---" for _column in head), *self.rows)
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+TABLE = pytest.StashKey[Table]()
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Table:
+    return request.config.stash[TABLE]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TABLE] = Table()
     missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
     if os.geteuid() != 0 or missing:
         pytest.exit(f"These tests need root and {', '.join(missing) or 'nothing else'}.", returncode=2)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the table of faults, and keep it in a file."""
+    table = config.stash[TABLE]
+    if table.rows:
+        terminalreporter.section("faults")
+        terminalreporter.write(table.text())
+        WRITTEN.parent.mkdir(parents=True, exist_ok=True)
+        WRITTEN.write_text(table.text())

@@ -132,9 +132,10 @@ def test_a_unit_is_named_and_bounded(tools):
     assert calls.count(f"--unit=pyspy-fleet-{folder.identity}-keep\n") == 1
     assert "id)" not in calls and "rm -rf" not in calls, "nothing of a user's reaches a unit"
     words = dict(line.partition("=")[::2] for line in calls.split("\n") if line.startswith("--on-startup"))
-    assert 0 <= int(words["--on-startup"].removesuffix("ms")) / 1000 - (made.keep_until_at - 2.5) <= 2
+    early = made.keep_until_at - 2.5 - int(words["--on-startup"].removesuffix("ms")) / 1000
+    assert 1.9 <= early <= 4, "what deletes takes its time, and is over by the deadline"
     bounds = [int(line.rpartition("=")[2]) for line in calls.split("\n") if "RuntimeMaxSec" in line]
-    assert bounds and time.monotonic() + bounds[0] + 2 <= made.restore_at()
+    assert bounds and time.monotonic() + bounds[0] + 2 <= made.restore_at() - 1
 
 
 def test_when_systemd_refuses_nothing_is_left(tools):
