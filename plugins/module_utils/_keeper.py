@@ -21,11 +21,12 @@ from ._binary import Wanted, find
 from ._credentials import Terms
 from ._errors import HostError
 from ._exposure import Exposure
-from ._plan import Options, plan
+from ._plan import Options
 from ._privileges import Kernel
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
 from ._recording import GRACE, KEEPER, RESERVE, RESULT, Request
+from ._sizing import Tools, plans
 from ._state import Folder
 
 #: How often the keeper looks at its targets while it waits (seconds).
@@ -75,8 +76,9 @@ def _start(request: Request, options: Options) -> List[Recorder]:
     found = find(wanted)
     if found is None:
         raise HostError("py-spy is gone from this host", str(request.binary), "record again: it is brought anew")
-    recorders = [Recorder(target, plan(options)) for target in request.targets]
     terms, kernel = Terms.here(RELAX if request.relax else AUTO), Kernel()
+    chosen = plans(request.targets, options, Tools(found.fd, terms, kernel))
+    recorders = [Recorder(target, plan) for target, plan in zip(request.targets, chosen)]
     for recorder in recorders:
         recorder.start(found.fd, options.duration, terms, kernel)
     os.close(found.fd)

@@ -7,17 +7,17 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
 import zlib
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._attach import Identity, Verdict, identity
 from ._credentials import Terms, look_at
 from ._errors import HostError
+from ._launch import Files, Role, launch, pieces
 from ._plan import Plan
-from ._privileges import Kernel, become, end_with_parent
+from ._privileges import Kernel
 from ._procfs import Gone, ProcessDir
 from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_refused, without_command_lines
 
@@ -26,8 +26,6 @@ from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_ref
 OUTPUT_LIMIT = 128 * 1024 * 1024
 #: Most bytes of py-spy's own words that are read.
 WORDS_LIMIT = 20_000
-#: Added to the target's priority: on a full host the targets go first.
-_NICENESS = 10
 #: A process that ends may be seen running for this long (seconds); its memory is gone before its entry says so.
 _PASSING_AWAY = 0.5
 
@@ -57,7 +55,7 @@ class Recorder:
         self._confirmed = False
         self._process: Optional[ProcessDir] = None
         self._state_before = ""
-        self._files: List[int] = []
+        self._files: Optional[Files] = None
         self._verdict: Optional[Verdict] = None
         self._attach = ""
 
@@ -75,13 +73,12 @@ class Recorder:
             return
         if self.failure is not None:
             return
-        self._files = [os.memfd_create("pyspy-fleet-" + name) for name in ("capture", "stdout", "stderr")]
-        arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files[0], duration)
+        self._files = Files.create()
+        arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files.capture, duration)
         self._began, self._ticks = time.time(), time.monotonic()
-        keeper = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become_pyspy(binary, arguments, self._files, _Role(kernel, role, terms.us.effective, keeper))
+        self.pid = launch(
+            binary, arguments, self._files, Role(kernel, role, terms.us.effective, os.getpid()), OUTPUT_LIMIT
+        )
 
     def _judge(self, process: ProcessDir, terms: Terms) -> Optional[Identity]:
         """What py-spy has to become for this target; sets the failure where the kernel would refuse it anyway."""
@@ -96,7 +93,7 @@ class Recorder:
 
     def confirm(self) -> None:
         """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
-        if self._confirmed or self._process is None or not self.pid or not os.fstat(self._files[1]).st_size:
+        if self._confirmed or self._process is None or self._files is None or not os.fstat(self._files.stdout).st_size:
             return
         try:
             self._confirmed = self._process.state not in ("Z", "X")
@@ -161,15 +158,13 @@ class Recorder:
                     self.failure = error
             return Capture(self._head(counted, notes, len(document)), document)
         finally:
-            for descriptor in self._files:
-                os.close(descriptor)
+            if self._files is not None:
+                self._files.close()
             if self._process is not None:
                 self._process.close()
 
     def _result(self) -> Tuple[Counts, List[str], bytes]:
-        stdout, stderr = (
-            b"".join(_pieces(descriptor, WORDS_LIMIT)).decode("utf-8", "replace") for descriptor in self._files[1:]
-        )
+        stdout, stderr = self.words()
         counted = counts(stdout)
         if self.killed:
             raise HostError(
@@ -193,12 +188,20 @@ class Recorder:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
         return counted, notes, self._packed()
 
+    def words(self) -> Tuple[str, str]:
+        """What py-spy has said so far, on stdout and on stderr."""
+        if self._files is None:
+            return "", ""
+        both = [b"".join(pieces(file, WORDS_LIMIT)) for file in (self._files.stdout, self._files.stderr)]
+        return both[0].decode("utf-8", "replace"), both[1].decode("utf-8", "replace")
+
     def _packed(self) -> bytes:
         """The compressed document; piece by piece, for it may be large and this runs beside the targets."""
+        written = pieces(self._files.capture, OUTPUT_LIMIT) if self._files is not None else iter(())
         if self.plan.subprocesses:
-            return zlib.compress(without_command_lines(b"".join(_pieces(self._files[0], OUTPUT_LIMIT))), 6)
+            return zlib.compress(without_command_lines(b"".join(written)), 6)
         packer = zlib.compressobj(6)
-        packed = [packer.compress(piece) for piece in _pieces(self._files[0], OUTPUT_LIMIT)]
+        packed = [packer.compress(piece) for piece in written]
         return b"".join(packed + [packer.flush()])
 
     def _head(self, counted: Counts, notes: List[str], size: int) -> Dict[str, object]:
@@ -221,52 +224,8 @@ class Recorder:
         return head
 
 
-class _Role(NamedTuple):
-    """What the child needs to know of who it is and is to be; ``capabilities`` are its effective ones at first."""
-
-    kernel: Kernel
-    identity: Optional[Identity]
-    capabilities: int
-    keeper: int
-
-
 def _refused(verdict: Verdict, detail: str) -> HostError:
     return HostError("attaching is refused: " + verdict.reason, detail, verdict.remedy)
-
-
-def _become_pyspy(binary: int, arguments: List[str], files: List[int], role: _Role) -> None:
-    """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_LIMIT, OUTPUT_LIMIT))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.nice(_NICENESS)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(files[1], 1)
-        os.dup2(files[2], 2)
-        os.set_inheritable(files[0], True)
-        become(role.kernel, role.identity, role.capabilities)
-        # Without its keeper a recorder would sample on until its own end.
-        if not end_with_parent(role.kernel, role.keeper, signal.SIGKILL):
-            os._exit(127)
-        os.execve("/proc/self/fd/%d" % binary, ["py-spy"] + arguments, {"LC_ALL": "C"})
-    except BaseException as error:  # a forked child must end here, whatever happens
-        os.write(files[2], ("starting py-spy failed: %s" % error).encode())
-    finally:
-        os._exit(127)
-
-
-def _pieces(descriptor: int, most: int) -> Iterator[bytes]:
-    offset = 0
-    while offset < most:
-        piece = os.pread(descriptor, min(1 << 20, most - offset), offset)
-        if not piece:
-            return
-        yield piece
-        offset += len(piece)
 
 
 def _exit_text(status: Optional[int]) -> str:

@@ -211,7 +211,8 @@ def _attachable(order: Order, selection: Selection) -> Selection:
 def _verdict(target: Process, terms: Terms, blocking: bool) -> Optional[Verdict]:
     try:
         with ProcessDir(target.pid) as process:
-            return terms.judge(look_at(process, blocking), blocking)
+            # A thread in state D refuses nothing here: the plan then stops nobody.
+            return terms.judge(look_at(process, False), blocking)
     except Gone:
         return None  # the recorder will say so
 

@@ -140,7 +140,7 @@ class Host:
                 continue
             if elsewhere:
                 continue
-            if words[:2] == [b"py-spy", b"record"] or any(b"pyspy_fleet_host" in word for word in words):
+            if words[0] == b"py-spy" or any(b"pyspy_fleet_host" in word for word in words):
                 found.append(int(name))
         return found
 
@@ -158,7 +158,7 @@ def recorder_of(pid: int) -> int:
                 words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0] == b"py-spy" and str(pid).encode() in words:
+            if words[:2] == [b"py-spy", b"record"] and str(pid).encode() in words:
                 found.append(int(name))
         return bool(found)
 
