@@ -91,6 +91,7 @@ class Plan(NamedTuple):
     subprocesses: bool
     function: bool
     reasons: Tuple[str, ...]
+    size: Optional[Size] = None
 
     def measure(self) -> Dict[str, object]:
         """The measure as it crosses the wire."""
@@ -128,7 +129,7 @@ def plan(options: Options, size: Optional[Size] = None, facts: Facts = Facts()) 
         reasons[-1:] = ["%s; so only the thread that holds the GIL is read, %d times a second" % (reasons[-1], rate)]
     if kind == "gil":
         reasons.append(GIL_BIAS)
-    return Plan(kind, rate, blocking, native, options.subprocesses, options.function, tuple(reasons))
+    return Plan(kind, rate, blocking, native, options.subprocesses, options.function, tuple(reasons), size)
 
 
 #: What ``--gil`` cannot see: a target that hashes gave 44 to 103 of 450 samples.

@@ -20,6 +20,7 @@ from ._plan import Plan
 from ._privileges import Kernel
 from ._procfs import Gone, ProcessDir
 from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_refused, without_command_lines
+from ._watch import Watch
 
 #: Most bytes a recorder may write into one of its descriptors (RLIMIT_FSIZE; it holds for memfds too).
 #: One busy thread of 40 frames wrote 9 kB a second at 100 Hz (measured): an hour of four of them fits.
@@ -43,9 +44,14 @@ class Recorder:
     Nothing is written to disk, so nothing can be left there by a recorder that is killed.
     """
 
-    def __init__(self, target: Dict[str, object], plan: Plan) -> None:
+    def __init__(self, target: Dict[str, object], plan: Plan, segment: int = 1) -> None:
         self.target = target
         self.plan = plan
+        self.segment = segment
+        self.next_plan: Optional[Plan] = None
+        self.hung = False
+        self.kill_at = 0.0
+        self.remarks: List[str] = []
         self.pid = 0
         self.killed = self._told = False
         self.status: Optional[int] = None
@@ -58,6 +64,8 @@ class Recorder:
         self._files: Optional[Files] = None
         self._verdict: Optional[Verdict] = None
         self._attach = ""
+        self._watch: Optional[Watch] = None
+        self._left = ""
 
     def start(self, binary: int, duration: int, terms: Terms, kernel: Kernel) -> None:
         """Attach, unless the process that was chosen is no longer the one with that PID, or may not be attached to."""
@@ -79,6 +87,7 @@ class Recorder:
         self.pid = launch(
             binary, arguments, self._files, Role(kernel, role, terms.us.effective, os.getpid()), OUTPUT_LIMIT
         )
+        self._watch = Watch(self._process, self.pid, self.plan, self.target.get("cpu"))
 
     def _judge(self, process: ProcessDir, terms: Terms) -> Optional[Identity]:
         """What py-spy has to become for this target; sets the failure where the kernel would refuse it anyway."""
@@ -100,6 +109,33 @@ class Recorder:
         except Gone:
             pass
 
+    def hurts(self, left: float) -> bool:
+        """Look at what the target suffers; True when it has to end now, and ``next_plan`` is how to go on, if at all.
+
+        ``left`` are the seconds until the window ends.
+        """
+        if self._watch is None:
+            return False
+        self._watch.look()
+        decision = self._watch.judge(self.words()[0], self.segment, left) if self._watch.due() else None
+        if decision is None:
+            return False
+        if not any(remark.split(":")[0] == decision.words.split(":")[0] for remark in self.remarks):
+            self.remarks.append(decision.words)
+        self.next_plan, self.hung = decision.plan, decision.hung
+        return decision.end
+
+    def last_look(self) -> None:
+        if self._watch is not None and self.running():
+            self._watch.read()
+
+    def successor(self) -> Optional[Recorder]:
+        """The recorder of the next segment, asked for once this one has ended; None when there is to be none."""
+        following, self.next_plan = self.next_plan, None
+        if following is None or self.killed or self.status != 0:
+            return None
+        return Recorder(self.target, following, self.segment + 1)
+
     def running(self) -> bool:
         return self.pid != 0 and self.status is None
 
@@ -115,6 +151,15 @@ class Recorder:
             self._told = True
             self.killed = self.killed or number == signal.SIGKILL
             os.kill(self.pid, number)
+
+    def put_back(self) -> None:
+        """See to the target now, for its recorder was killed while others go on."""
+        self._left = self._left or self.target_left()
+
+    def left(self) -> str:
+        """One line of evidence on the target."""
+        self.put_back()
+        return self._left
 
     def target_left(self) -> str:
         """Put the target back if it was left stopped by us; gives one line of evidence."""
@@ -183,7 +228,7 @@ class Recorder:
                 "PID %s" % self.target["pid"],
                 "select again",
             )
-        notes = remarks(stdout, counted) + list(self.plan.reasons)
+        notes = remarks(stdout, counted) + list(self.plan.reasons) + self.remarks
         if counted.samples == 0:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
         return counted, notes, self._packed()
@@ -219,6 +264,8 @@ class Recorder:
             "size": size,
             "notes": notes,
             "attach": self._attach,
+            "segment": self.segment,
+            "harm": self._watch.to_wire(self.words()[0]) if self._watch else None,
         }
         head.update(failure)
         return head

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyspy.fleet.tests.lab.host_program import BUSY, STATE, Host, target
+from ansible_collections.pyspy.fleet.tests.lab.host_program import (
+    BUSY,
+    STATE,
+    Host,
+    recorder_of,
+    state_of,
+    target,
+)
+from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +69,8 @@ def test_many_threads_get_a_lower_rate_and_the_reason(host: Host) -> None:
         assert capture["outcome"] == "profiled" and "burn" in functions(bodies[0])
         assert capture["measure"]["kind"] == "cpu" and 10 <= capture["measure"]["rate"] < 50
         assert "Hz instead of 100: reading 41 threads with" in notes(capture)
+        assert capture["harm"]["threads"] == 41 and capture["harm"]["frames"] > 40 * 48
+        assert capture["harm"]["stopped"] == 0 and capture["harm"]["cpu_during"] > 0
 
 
 def test_more_threads_still_have_only_the_holder_of_the_gil_read(host: Host) -> None:
@@ -97,3 +108,85 @@ def test_in_a_container_sleepers_are_not_counted_as_busy(host: Host, wish: dict[
         assert capture["measure"]["kind"] == "gil" and not capture["measure"]["blocking"]
         assert "in a container" in notes(capture)
         assert "burn" in functions(bodies[0]) and "deep" not in functions(bodies[0])
+
+
+def test_blocking_is_honoured_with_a_warning_and_a_bearable_rate(host: Host) -> None:
+    with target(threads=40, depth=48) as busy:
+        head, bodies = recorded(host, busy.pid, duration=4, nonblocking=False)
+        capture = head["captures"][0]
+        assert capture["outcome"] == "profiled" and "burn" in functions(bodies[0])
+        assert capture["measure"]["blocking"] and capture["measure"]["rate"] <= 5
+        assert "blocking was asked for" in notes(capture)
+
+
+def test_one_that_hurts_goes_on_more_gently(host: Host) -> None:
+    """The dump shows only the ancestor, and its forty children come as a surprise."""
+    family = (
+        f"import subprocess, sys\nchildren = [subprocess.Popen([sys.executable, '-c', {BUSY!r}, '30', '90', '300'],"
+    )
+    family += " stdout=subprocess.DEVNULL) for _number in range(4)]\nprint('ready', flush=True)\nchildren[0].wait()\n"
+    process = subprocess.Popen([sys.executable, "-c", family], stdout=subprocess.PIPE, text=True, process_group=0)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        head, bodies = recorded(host, process.pid, duration=12, rate=1000, subprocesses=True)
+        first, second = head["captures"][:2]
+        assert [first["segment"], second["segment"]] == [1, 2] and first["process"] == second["process"]
+        assert "gone on with more gently" in notes(first) and "cost too much" in notes(second)
+        assert second["measure"]["rate"] < first["measure"]["rate"] == 1000
+        assert first["outcome"] == second["outcome"] == "profiled"
+        assert all("burn" in functions(body) for body in bodies[:2])
+        assert first["ended"] <= second["began"] and head["evidence"][0].startswith(f"PID {process.pid}: state")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_a_py_spy_that_hangs_with_its_target_stopped_is_killed_long_before_the_window_ends(host: Host) -> None:
+    with target(threads=60, depth=98) as busy, target() as other:
+        started = host.start([busy.pid, other.pid], duration=60, nonblocking=False, gil=True)
+        recorder = recorder_of(busy.pid)
+
+        def caught() -> bool:
+            os.kill(recorder, signal.SIGSTOP)
+            await_condition("py-spy to be stopped", lambda: state_of(recorder) == "T")
+            if state_of(busy.pid) == "t":
+                return True
+            os.kill(recorder, signal.SIGCONT)
+            return False
+
+        await_condition("py-spy to be stopped in the middle of a sample", caught)
+        await_condition("py-spy to be killed", lambda: not os.path.exists(f"/proc/{recorder}"))
+        await_condition("the target to run", lambda: state_of(busy.pid) in "RS")
+        assert host.processes(), "the other target is still sampled"
+        os.kill(recorder_of(other.pid), signal.SIGINT)
+        head, _bodies = host.collect(started["recording"]["id"])
+        captures = {capture["process"]["pid"]: capture for capture in head["captures"]}
+        assert captures[other.pid]["outcome"] == "profiled"
+        assert captures[busy.pid]["outcome"] == "failed" and "had to be killed" in captures[busy.pid]["reason"]
+        assert captures[busy.pid]["harm"]["stopped"] > 0
+
+
+@pytest.mark.parametrize("wish", [{"nonblocking": False}, {"native": True}])
+def test_a_target_with_a_thread_in_state_d_is_not_stopped(host: Host, wish: dict[str, bool]) -> None:
+    script = (
+        # It waits in state D for the child of its vfork() until that has become another program, or has ended.
+        "import ctypes\nlibc = ctypes.CDLL(None)\nif libc.vfork() == 0:\n    libc.prctl(1, 9, 0, 0, 0)\n"
+        "    print('ready', flush=True)\n    while True: pass\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert state_of(process.pid) == "D"
+        head, _bodies = recorded(host, process.pid, role="master", **wish)
+        (capture,) = head["captures"]
+        assert capture["process"]["pid"] == process.pid
+        assert not capture["measure"]["blocking"] and not capture["measure"]["native"], capture
+        assert "uninterruptible sleep (state D)" in notes(capture) and capture["outcome"] in ("profiled", "empty")
+        assert state_of(process.pid) == "D" and head["evidence"] == [
+            f"PID {process.pid}: state D before, D after, tracer none"
+        ]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]

@@ -86,12 +86,18 @@ class Host:
         return answer
 
     def order(
-        self, pids: list[int], duration: int = 2, keep: int = 60, policy: str = "auto", **options: Any
+        self,
+        pids: list[int],
+        duration: int = 2,
+        keep: int = 60,
+        policy: str = "auto",
+        role: str = "worker",
+        **options: Any,
     ) -> dict[str, Any]:
         release = _releases.known()
         binary = {"version": release.version, "sha256": release.checksums(), "directory": self.directory}
         return {
-            "selectors": {"pids": pids},
+            "selectors": {"pids": pids, "process_role": role},
             "options": {"duration": duration, **options},
             "binary": {**binary, "executable": ""},
             "size": 9_000_000,
