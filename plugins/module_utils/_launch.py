@@ -18,7 +18,7 @@ from ._attach import Identity
 from ._privileges import Kernel, become, end_with_parent
 
 #: Added to the target's priority: on a full host the targets go first.
-_NICENESS = 10
+NICENESS = 10
 
 
 class Role(NamedTuple):
@@ -46,11 +46,11 @@ class Files(NamedTuple):
             os.close(descriptor)
 
 
-def launch(binary: int, arguments: List[str], files: Files, role: Role, most: int) -> int:
+def launch(binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int = NICENESS) -> int:
     """Start py-spy from the open file ``binary``; gives its PID. It can write ``most`` bytes into one file."""
     pid = os.fork()
     if pid == 0:
-        _become_pyspy(binary, arguments, files, role, most)
+        _become_pyspy(binary, arguments, files, role, most, niceness)
     return pid
 
 
@@ -65,7 +65,7 @@ def pieces(descriptor: int, most: int) -> Iterator[bytes]:
         offset += len(piece)
 
 
-def _become_pyspy(binary: int, arguments: List[str], files: Files, role: Role, most: int) -> None:
+def _become_pyspy(binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int) -> None:
     """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -73,7 +73,7 @@ def _become_pyspy(binary: int, arguments: List[str], files: Files, role: Role, m
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.nice(_NICENESS)
+        os.nice(niceness)
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(files.stdout, 1)

@@ -107,6 +107,8 @@ _STOPPED_PER_THREAD, _STOPPED_PER_FRAME = 150e-6, 5e-6
 _STOPPED_SHARE = 0.05
 #: Below this a window of half a minute holds too few samples: then only the thread that holds the GIL is read.
 _TOO_SLOW = 10
+#: Whose stacks could not be read in time is large, or its host is busy: this is bearable for most, and watched.
+_UNKNOWN_RATE = 20
 #: With ``--gil`` only one thread is read. Blocking, 50 Hz left 96 % to a target of 61 threads: 13 us for each.
 _GIL_RATE, _STOPPED_PER_THREAD_GIL = 100, 15e-6
 
@@ -120,10 +122,13 @@ def plan(options: Options, size: Optional[Size] = None, facts: Facts = Facts()) 
     stopping left it 92 % and the true shares; what it costs is some torn stacks.
     The rate that was asked for is the most that is taken.
     """
-    reasons: List[str] = [facts.unsized] if facts.unsized else []
+    reasons: List[str] = []
     blocking, native = _mode(options, facts, reasons)
     kind = _kind(options, facts, blocking, reasons)
     rate = options.rate if size is None else _bearable_rate(options.rate, kind, blocking, size, reasons)
+    if facts.unsized:
+        rate = min(rate, _UNKNOWN_RATE)
+        reasons.append("%s: at most %d Hz" % (facts.unsized, rate))
     if rate < min(_TOO_SLOW, options.rate) and kind == "cpu" and not blocking:
         kind, rate = "gil", min(options.rate, _GIL_RATE)
         reasons[-1:] = ["%s; so only the thread that holds the GIL is read, %d times a second" % (reasons[-1], rate)]

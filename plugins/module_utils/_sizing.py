@@ -58,8 +58,9 @@ class _Dump:
             return  # the recorder will say so
         self._files = Files.create()
         us = tools.terms.us
+        # At our own priority: all targets of this host wait for it, and it is short.
         role = Role(tools.kernel, identity(verdict.way, us, target), us.effective, os.getpid())
-        self.pid = launch(tools.binary, dump_arguments(self.process.pid), self._files, role, _DUMP_LIMIT)
+        self.pid = launch(tools.binary, dump_arguments(self.process.pid), self._files, role, _DUMP_LIMIT, 0)
 
     def running(self) -> bool:
         if self.pid and self.status is None:
@@ -80,7 +81,7 @@ class _Dump:
                 unmatched=self.contained or (self.python is not None and self.python < _FIRST_WITH_IDS),
                 contained=self.contained,
                 stuck=self.stuck,
-                unsized="the size of the target is not known (%s): the rate does not go by it" % self._why(),
+                unsized="the size of the target is not known (%s)" % self._why(),
             )
             return plan(options, None, facts)
         facts = Facts(self._unmatched({thread.identity for thread in threads}), self.contained, self.stuck)

@@ -84,3 +84,9 @@ def test_what_a_target_is_comes_before_what_was_asked(
     chosen = plan(Options.from_wire({"rate": 20, **wish}), None, facts)
     assert (chosen.kind, chosen.blocking, chosen.native) == measure
     assert words in " ".join(chosen.reasons)
+
+
+def test_an_unknown_size_is_taken_for_a_large_one() -> None:
+    chosen = plan(NOTHING_ASKED, None, Facts(unsized="its size is not known"))
+    assert chosen.rate == 20 and "its size is not known: at most 20 Hz" in chosen.reasons
+    assert plan(Options.from_wire({"rate": 7}), None, Facts(unsized="?")).rate == 7
