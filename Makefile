@@ -28,7 +28,7 @@ test: setup  ## Run every test and check (as root: the integration tests too)
 vm: setup  ## Run the tests that need a real Yama, in virtual machines (as root; some twenty minutes)
 	@.venv/bin/python -m pytest -p no:cacheprovider tests/vm
 
-bench: setup  ## Measure profile.yml beside a plain ssh loop and a plain playbook
+bench: setup  ## Measure profile.yml beside a plain ssh loop, and what profiling costs the targets
 	@test -d bench || { echo "make: there is no bench/ yet" >&2; exit 1; }
 	@.venv/bin/python -m bench
 

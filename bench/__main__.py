@@ -4,6 +4,8 @@
 
 """``make bench``: ``profile.yml`` beside a bare ssh loop and a plain playbook, on hosts of the lab, in one run.
 
+Then what profiling costs the targets: ``python -m bench harm`` measures that alone, ``python -m bench run`` the first.
+
 Times mean little by themselves on a shared machine: read the ratios.
 """
 
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 
+from . import harm
 from .contestants import FORKS, WINDOW, Arena, Cost, bare, fleet, plain, warm_bare
 
 SIZES = (1, 10, 20)
@@ -24,7 +27,19 @@ ROUNDS = 3
 CONTESTANTS: dict[str, Callable[[Arena, Path], None]] = {"bare": bare, "plain": plain, "fleet": fleet}
 
 
-def main() -> int:
+def main(what: list[str]) -> int:
+    if not set(what) <= {"run", "harm"}:
+        print("usage: python -m bench [run] [harm]", file=sys.stderr)
+        return 2
+    failed = 0
+    if "run" in what or not what:
+        failed |= runs()
+    if "harm" in what or not what:
+        failed |= harm.main()
+    return failed
+
+
+def runs() -> int:
     print(
         f"One target a host, a window of {WINDOW} s, forks {FORKS}, ssh connections warm; median of {ROUNDS} rounds.\n"
     )
@@ -62,4 +77,4 @@ def _compare(arena: Arena, size: int, present: bool) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

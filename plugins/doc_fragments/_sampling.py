@@ -19,12 +19,14 @@ options:
     default: 30
   rate:
     description:
-      - Samples per second, 1 to 1000.
+      - The most samples per second, 1 to 1000. A target with many threads gets fewer, and the capture says why.
     type: int
     default: 100
   native:
     description:
       - Include frames of C, C++ and Rust code. The target is stopped for each sample; excludes O(nonblocking).
+      - They are left out where they cannot be had without harm - a thread of the target in uninterruptible sleep
+        (state D), or a target in a container that is profiled from its host.
     type: bool
     default: false
   gil:
@@ -46,6 +48,7 @@ options:
     description:
       - Read the target without stopping it. Left out, the plan decides - yes, unless O(native) is set.
       - With V(false) the target is stopped for each sample, which slows targets with many threads a lot.
+        It is not done to a target with a thread in uninterruptible sleep (state D), which would stop for good.
     type: bool
   function:
     description:

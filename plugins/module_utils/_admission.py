@@ -85,7 +85,8 @@ def admit(selection: Selection, terms: Terms, options: Options, limits: Limits) 
 def _refusal(target: Process, terms: Terms, blocking: bool, limits: Limits) -> Optional[Refusal]:
     try:
         with ProcessDir(target.pid) as process:
-            found = look_at(process, blocking)
+            # A thread in state D refuses nothing here: the plan then stops nobody.
+            found = look_at(process, False)
     except Gone:
         return None  # the recorder will say so
     engaged = occupied(limits, found.state, found.tracer)

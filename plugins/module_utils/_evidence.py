@@ -56,6 +56,18 @@ def to_wire(scope: Scope, traces: Iterable[Trace], notes: Iterable[str]) -> Dict
     return {"scope": dict(scope._asdict()), "targets": rows, "notes": list(notes)}
 
 
+def joined(traces: Iterable[Trace]) -> List[Trace]:
+    """One for each target, from before its first segment to after its last."""
+    found: Dict[int, Trace] = {}
+    for trace in traces:
+        first = found.get(trace.pid, trace)
+        notes = "; ".join(dict.fromkeys(filter(None, (first.note, trace.note))))
+        found[trace.pid] = trace._replace(
+            state_before=first.state_before, tracer_before=first.tracer_before, note=notes
+        )
+    return list(found.values())
+
+
 def looked(target: Dict[str, object]) -> Trace:
     """A target of a recording whose keeper is gone, as it is now."""
     pid = int(str(target["pid"]))

@@ -14,24 +14,22 @@ import json
 import os
 import signal
 import time
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 from ._attach import AUTO, RELAX
 from ._binary import Wanted, find
 from ._credentials import Terms
 from ._errors import HostError
-from ._evidence import to_wire
+from ._evidence import joined, to_wire
 from ._exposure import Exposure
-from ._plan import Options, plan
+from ._plan import Options
 from ._privileges import Kernel
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
-from ._recording import GRACE, KEEPER, RESERVE, RESULT, Request
+from ._recording import KEEPER, RESERVE, RESULT, Request
+from ._sampling import Sampling
+from ._sizing import Tools, plans
 from ._state import Folder
-
-#: How often the keeper looks at its targets while it waits (seconds).
-_LOOK = 0.5
-_FIRST_LOOKS = 0.1
 
 
 def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
@@ -46,20 +44,20 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     try:
         options = Options.from_wire(request.options)
         exposure.begin()
-        recorders = _start(request, options)
+        sampling = _start(request, options)
     except HostError as error:
         scope, notes = exposure.end()
         evidence = to_wire(scope, [], notes)
         _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": evidence}, [])
         return
-    owned = {"recorder %s" % one.target["pid"]: one.pid for one in recorders if one.running()}
+    owned = {"recorder %s" % one.target["pid"]: one.pid for one in sampling.recorders if one.running()}
     owned["keeper"] = os.getpid()
     _write_owners(folder, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
-    _sample(recorders, min(time.monotonic() + options.duration, request.close_at()))
+    sampling.run()
     scope, notes = exposure.end()
-    evidence = to_wire(scope, [one.target_left() for one in recorders], notes)
+    evidence = to_wire(scope, joined(one.left() for one in sampling.recorders), notes)
     ended = time.time()
-    captures = [one.capture() for one in recorders] + [Capture(row, b"") for row in request.refused]
+    captures = [one.capture() for one in sampling.recorders] + [Capture(row, b"") for row in request.refused]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)
 
 
@@ -72,19 +70,19 @@ def _give_way() -> None:
         pass  # some sandboxes mount /proc read-only
 
 
-def _start(request: Request, options: Options) -> List[Recorder]:
+def _start(request: Request, options: Options) -> Sampling:
     if time.monotonic() >= request.close_at():
         raise HostError("The keeper started too late", "the window was over", "see what keeps this host so busy")
     wanted = Wanted(**request.binary)  # type: ignore[arg-type]  # written by start, in a directory only we can write
     found = find(wanted)
     if found is None:
         raise HostError("py-spy is gone from this host", str(request.binary), "record again: it is brought anew")
-    recorders = [Recorder(target, plan(options)) for target in request.targets]
-    terms, kernel = Terms.here(RELAX if request.relax else AUTO), Kernel()
+    tools = Tools(found.fd, Terms.here(RELAX if request.relax else AUTO), Kernel())
+    chosen = plans(request.targets, options, tools)
+    recorders = [Recorder(target, plan) for target, plan in zip(request.targets, chosen)]
     for recorder in recorders:
-        recorder.start(found.fd, options.duration, terms, kernel)
-    os.close(found.fd)
-    return recorders
+        recorder.start(found.fd, options.duration, tools.terms, tools.kernel)
+    return Sampling(recorders, tools, min(time.monotonic() + options.duration, request.close_at()))
 
 
 def _write_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:
@@ -98,47 +96,6 @@ def _write_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:
 def _named(pid: int) -> List[int]:
     with ProcessDir(pid) as process:
         return [pid, process.start]
-
-
-def _sample(recorders: List[Recorder], deadline: float) -> None:
-    """Let the recorders run until the deadline (CLOCK_MONOTONIC), then end them; all have ended on return.
-
-    SIGINT is the only signal after which py-spy writes its result. SIGTERM to us ends the window early.
-    """
-    looks = 0
-    while _running(recorders) and time.monotonic() < deadline:
-        pause = _FIRST_LOOKS if looks < 10 else _LOOK
-        looks += 1
-        if _wait(min(pause, max(0.0, deadline - time.monotonic()))) in (signal.SIGTERM, signal.SIGINT):
-            break
-        _reap(recorders)
-        for recorder in recorders:
-            recorder.confirm()
-    for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
-        limit = time.monotonic() + patience
-        for recorder in recorders:
-            recorder.confirm()
-            recorder.signal(number)
-        while _running(recorders) and time.monotonic() < limit:
-            _wait(0.05)
-            _reap(recorders)
-
-
-def _running(recorders: List[Recorder]) -> bool:
-    return any(recorder.running() for recorder in recorders)
-
-
-def _wait(seconds: float) -> Optional[int]:
-    caught = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, seconds)
-    return None if caught is None else caught.si_signo
-
-
-def _reap(recorders: List[Recorder]) -> None:
-    for recorder in recorders:
-        if recorder.running():
-            pid, status = os.waitpid(recorder.pid, os.WNOHANG)
-            if pid:
-                recorder.ended(status)
 
 
 def _write(folder: Folder, head: Dict[str, object], captures: List[Capture]) -> None:

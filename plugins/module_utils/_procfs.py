@@ -212,20 +212,23 @@ class ProcessDir:
         """Open one of its files or links; OSError as it comes, for a refusal may be what is asked for."""
         return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
 
-    def thread_states(self) -> Tuple[str, ...]:
-        """The state of each of its threads; those that end meanwhile are left out."""
-        states = []
+    def thread_ids(self) -> List[int]:
+        """The ids of its threads, as this ``/proc`` numbers them."""
         try:
             fd = self.open("task")
             try:
-                threads = os.listdir(fd)
+                return [int(name) for name in os.listdir(fd)]
             finally:
                 os.close(fd)
         except OSError as error:
             raise Gone(self.pid) from error
-        for thread in threads[:MAX_THREADS]:
+
+    def thread_states(self) -> Tuple[str, ...]:
+        """The state of each of its threads; those that end meanwhile are left out."""
+        states = []
+        for thread in self.thread_ids()[:MAX_THREADS]:
             try:
-                states.append(parse_stat(self._read("task/%s/stat" % thread)).state)
+                states.append(parse_stat(self._read("task/%d/stat" % thread)).state)
             except (Gone, ValueError):
                 continue
         return tuple(states)

@@ -9,6 +9,7 @@ The messages were read off py-spy 0.4.3 (and its source) while it failed for rea
 
 from __future__ import annotations
 
+import json
 import re
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -47,6 +48,33 @@ def record_arguments(plan: Plan, pid: int, output: str, duration: int) -> List[s
         if wanted:
             arguments.append(flag)
     return arguments
+
+
+def dump_arguments(pid: int) -> List[str]:
+    """One look at all stacks of ``pid`` without stopping it; no locals."""
+    return ["dump", "--pid", str(pid), "--json", "--nonblocking"]
+
+
+class Dumped(NamedTuple):
+    """One thread of a dump: its id as the operating system has it (None before Python 3.11), and its depth."""
+
+    identity: Optional[int]
+    frames: int
+
+
+def parse_dump(data: bytes) -> Tuple[Dumped, ...]:
+    """The threads in the output of ``dump --json``; ValueError for anything else (it may be cut off)."""
+    rows = json.loads(data)
+    if not isinstance(rows, list):
+        raise ValueError("not a list of threads")
+    threads = []
+    for row in rows:
+        frames = row.get("frames") if isinstance(row, dict) else None
+        if not isinstance(frames, list):
+            raise ValueError("not a thread")
+        identity = row.get("os_thread_id")
+        threads.append(Dumped(identity if isinstance(identity, int) else None, len(frames)))
+    return tuple(threads)
 
 
 def counts(stdout: str) -> Optional[Counts]:

@@ -7,28 +7,27 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
 import zlib
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._attach import Identity, Verdict, identity
 from ._credentials import Terms, look_at
 from ._errors import HostError
 from ._evidence import Trace
+from ._launch import Files, Role, launch, pieces
 from ._plan import Plan
-from ._privileges import Kernel, become, end_with_parent
+from ._privileges import Kernel
 from ._procfs import Gone, ProcessDir
 from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_refused, without_command_lines
+from ._watch import Watch
 
 #: Most bytes a recorder may write into one of its descriptors (RLIMIT_FSIZE; it holds for memfds too).
 #: One busy thread of 40 frames wrote 9 kB a second at 100 Hz (measured): an hour of four of them fits.
 OUTPUT_LIMIT = 128 * 1024 * 1024
 #: Most bytes of py-spy's own words that are read.
 WORDS_LIMIT = 20_000
-#: Added to the target's priority: on a full host the targets go first.
-_NICENESS = 10
 #: A process that ends may be seen running for this long (seconds); its memory is gone before its entry says so.
 _PASSING_AWAY = 0.5
 
@@ -46,9 +45,14 @@ class Recorder:
     Nothing is written to disk, so nothing can be left there by a recorder that is killed.
     """
 
-    def __init__(self, target: Dict[str, object], plan: Plan) -> None:
+    def __init__(self, target: Dict[str, object], plan: Plan, segment: int = 1) -> None:
         self.target = target
         self.plan = plan
+        self.segment = segment
+        self.next_plan: Optional[Plan] = None
+        self.hung = False
+        self.kill_at = 0.0
+        self.remarks: List[str] = []
         self.pid = 0
         self.killed = self._told = False
         self.status: Optional[int] = None
@@ -58,9 +62,11 @@ class Recorder:
         self._confirmed = False
         self._process: Optional[ProcessDir] = None
         self._state_before, self._tracer_before = "", 0
-        self._files: List[int] = []
+        self._files: Optional[Files] = None
         self._verdict: Optional[Verdict] = None
         self._attach = ""
+        self._watch: Optional[Watch] = None
+        self._left: Optional[Trace] = None
 
     def start(self, binary: int, duration: int, terms: Terms, kernel: Kernel) -> None:
         """Attach, unless the process that was chosen is no longer the one with that PID, or may not be attached to."""
@@ -76,13 +82,13 @@ class Recorder:
             return
         if self.failure is not None:
             return
-        self._files = [os.memfd_create("pyspy-fleet-" + name) for name in ("capture", "stdout", "stderr")]
-        arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files[0], duration)
+        self._files = Files.create()
+        arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files.capture, duration)
         self._began, self._ticks = time.time(), time.monotonic()
-        keeper = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become_pyspy(binary, arguments, self._files, _Role(kernel, role, terms.us.effective, keeper))
+        self.pid = launch(
+            binary, arguments, self._files, Role(kernel, role, terms.us.effective, os.getpid()), OUTPUT_LIMIT
+        )
+        self._watch = Watch(self._process, self.pid, self.plan, self.target.get("cpu"))
 
     def _judge(self, process: ProcessDir, terms: Terms) -> Optional[Identity]:
         """What py-spy has to become for this target; sets the failure where the kernel would refuse it anyway."""
@@ -97,12 +103,39 @@ class Recorder:
 
     def confirm(self) -> None:
         """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
-        if self._confirmed or self._process is None or not self.pid or not os.fstat(self._files[1]).st_size:
+        if self._confirmed or self._process is None or self._files is None or not os.fstat(self._files.stdout).st_size:
             return
         try:
             self._confirmed = self._process.state not in ("Z", "X")
         except Gone:
             pass
+
+    def hurts(self, left: float) -> bool:
+        """Look at what the target suffers; True when it has to end now, and ``next_plan`` is how to go on, if at all.
+
+        ``left`` are the seconds until the window ends.
+        """
+        if self._watch is None:
+            return False
+        self._watch.look()
+        decision = self._watch.judge(self.words()[0], self.segment, left) if self._watch.due() else None
+        if decision is None:
+            return False
+        if not any(remark.split(":")[0] == decision.words.split(":")[0] for remark in self.remarks):
+            self.remarks.append(decision.words)
+        self.next_plan, self.hung = decision.plan, decision.hung
+        return decision.end
+
+    def last_look(self) -> None:
+        if self._watch is not None and self.running():
+            self._watch.read()
+
+    def successor(self) -> Optional[Recorder]:
+        """The recorder of the next segment, asked for once this one has ended; None when there is to be none."""
+        following, self.next_plan = self.next_plan, None
+        if following is None or self.killed or self.status != 0:
+            return None
+        return Recorder(self.target, following, self.segment + 1)
 
     def running(self) -> bool:
         return self.pid != 0 and self.status is None
@@ -120,8 +153,13 @@ class Recorder:
             self.killed = self.killed or number == signal.SIGKILL
             os.kill(self.pid, number)
 
-    def target_left(self) -> Trace:
-        """Put the target back if it was left stopped by us; what was read of it before and after."""
+    def left(self) -> Trace:
+        """What was read of the target before and after, once; it is put back if it was left stopped by us."""
+        if self._left is None:
+            self._left = self._target_left()
+        return self._left
+
+    def _target_left(self) -> Trace:
         before = Trace(int(str(self.target["pid"])), self._state_before, self._tracer_before, "", 0)
         if self._process is None:
             return before._replace(note="not attached to")
@@ -163,15 +201,13 @@ class Recorder:
                     self.failure = error
             return Capture(self._head(counted, notes, len(document)), document)
         finally:
-            for descriptor in self._files:
-                os.close(descriptor)
+            if self._files is not None:
+                self._files.close()
             if self._process is not None:
                 self._process.close()
 
     def _result(self) -> Tuple[Counts, List[str], bytes]:
-        stdout, stderr = (
-            b"".join(_pieces(descriptor, WORDS_LIMIT)).decode("utf-8", "replace") for descriptor in self._files[1:]
-        )
+        stdout, stderr = self.words()
         counted = counts(stdout)
         if self.killed:
             raise HostError(
@@ -190,17 +226,25 @@ class Recorder:
                 "PID %s" % self.target["pid"],
                 "select again",
             )
-        notes = remarks(stdout, counted) + list(self.plan.reasons)
+        notes = remarks(stdout, counted) + list(self.plan.reasons) + self.remarks
         if counted.samples == 0:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
         return counted, notes, self._packed()
 
+    def words(self) -> Tuple[str, str]:
+        """What py-spy has said so far, on stdout and on stderr."""
+        if self._files is None:
+            return "", ""
+        both = [b"".join(pieces(file, WORDS_LIMIT)) for file in (self._files.stdout, self._files.stderr)]
+        return both[0].decode("utf-8", "replace"), both[1].decode("utf-8", "replace")
+
     def _packed(self) -> bytes:
         """The compressed document; piece by piece, for it may be large and this runs beside the targets."""
+        written = pieces(self._files.capture, OUTPUT_LIMIT) if self._files is not None else iter(())
         if self.plan.subprocesses:
-            return zlib.compress(without_command_lines(b"".join(_pieces(self._files[0], OUTPUT_LIMIT))), 6)
+            return zlib.compress(without_command_lines(b"".join(written)), 6)
         packer = zlib.compressobj(6)
-        packed = [packer.compress(piece) for piece in _pieces(self._files[0], OUTPUT_LIMIT)]
+        packed = [packer.compress(piece) for piece in written]
         return b"".join(packed + [packer.flush()])
 
     def _head(self, counted: Counts, notes: List[str], size: int) -> Dict[str, object]:
@@ -218,57 +262,15 @@ class Recorder:
             "size": size,
             "notes": notes,
             "attach": self._attach,
+            "segment": self.segment,
+            "harm": self._watch.to_wire(self.words()[0]) if self._watch else None,
         }
         head.update(failure)
         return head
 
 
-class _Role(NamedTuple):
-    """What the child needs to know of who it is and is to be; ``capabilities`` are its effective ones at first."""
-
-    kernel: Kernel
-    identity: Optional[Identity]
-    capabilities: int
-    keeper: int
-
-
 def _refused(verdict: Verdict, detail: str) -> HostError:
     return HostError("attaching is refused: " + verdict.reason, detail, verdict.remedy)
-
-
-def _become_pyspy(binary: int, arguments: List[str], files: List[int], role: _Role) -> None:
-    """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_LIMIT, OUTPUT_LIMIT))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.nice(_NICENESS)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(files[1], 1)
-        os.dup2(files[2], 2)
-        os.set_inheritable(files[0], True)
-        become(role.kernel, role.identity, role.capabilities)
-        # Without its keeper a recorder would sample on until its own end.
-        if not end_with_parent(role.kernel, role.keeper, signal.SIGKILL):
-            os._exit(127)
-        os.execve("/proc/self/fd/%d" % binary, ["py-spy"] + arguments, {"LC_ALL": "C"})
-    except BaseException as error:  # a forked child must end here, whatever happens
-        os.write(files[2], ("starting py-spy failed: %s" % error).encode())
-    finally:
-        os._exit(127)
-
-
-def _pieces(descriptor: int, most: int) -> Iterator[bytes]:
-    offset = 0
-    while offset < most:
-        piece = os.pread(descriptor, min(1 << 20, most - offset), offset)
-        if not piece:
-            return
-        yield piece
-        offset += len(piece)
 
 
 def _exit_text(status: Optional[int]) -> str:

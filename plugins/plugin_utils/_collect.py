@@ -250,11 +250,23 @@ def _store(
             remedy="record again; see the notes",
         )
         return failed, size
-    name = stem(capture.process)
-    if f"{name}.speedscope.json" in taken:
-        name += "-" + record.recording
+    name = _free_name(capture, record.recording, taken)
     run.write_capture(record.host, name + ".speedscope.json", data)
     return replace(capture, file=name + ".speedscope.json"), size
+
+
+def _free_name(capture: Capture, recording: str, taken: set[str]) -> str:
+    """A name for the target's files: its first segment has the plain one, unless another recording of it has."""
+    name = stem(capture.process)
+    if capture.segment > 1:
+        name += f"-{capture.segment}"
+    if f"{name}.speedscope.json" in taken:
+        name += "-" + recording
+    whole, number = name, 1
+    while f"{name}.speedscope.json" in taken:
+        number += 1
+        name = f"{whole}-{number}"
+    return name
 
 
 def _unpack(body: bytes, most: int) -> bytes:

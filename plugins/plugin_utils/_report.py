@@ -25,7 +25,7 @@ from ._render._page import page
 from ._render._svg import Heading, render
 from ._render._text import interval
 from ._run import Run, stem
-from ._summary import NOT_COLLECTED, Picture, Summary, count, failures, hot, plural
+from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, failures, hot, plural
 from ._wire import Capture, ErrorText, HostRecord, JsonObject
 
 _STATE = "report.json"
@@ -49,9 +49,10 @@ class Context:
 
 @dataclass(frozen=True)
 class _Target:
-    """One usable capture, read."""
+    """One usable capture, read; ``process`` is the target's PID and start time."""
 
     host: str
+    process: tuple[int, int]
     profile: Profile
 
 
@@ -99,7 +100,8 @@ def _read(run: Run, records: Sequence[HostRecord]) -> tuple[list[_Target], list[
             if capture.outcome != "profiled":
                 continue
             try:
-                targets.append(_Target(record.host, _profile(run, record, capture)))
+                process = (capture.process.pid, capture.process.start)
+                targets.append(_Target(record.host, process, _profile(run, record, capture)))
             except FleetError as error:
                 warnings.append(f"{record.host} {capture.file or stem(capture.process)} is not in the graphs: {error}")
     return targets, warnings
@@ -153,7 +155,7 @@ def _picture(profile: Profile, targets: list[_Target], name: str) -> Picture:
         measure=describe(profile.measures),
         samples=profile.samples,
         seconds=seconds,
-        targets=len(targets),
+        targets=len({(target.host, target.process) for target in targets}),
         hosts=len({target.host for target in targets}),
         svg=f"{name}.svg",
         folded=f"{name}.folded",
@@ -204,8 +206,11 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
         f"Python {process.python}" if process.python else "",
     ]
     title = f"{process.name} (pid {process.pid}) on {record.host}"
+    if capture.segment > 1:
+        title += f", segment {capture.segment}"
+    cost = [capture.harm.text()] if capture.harm else []
     name = capture.file.removesuffix(_CAPTURE_SUFFIX) + ".svg"
-    svg = render(profile, Heading(title, (" · ".join(filter(None, lines)), *capture.notes)))
+    svg = render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes)))
     run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
     return name
 
@@ -233,7 +238,7 @@ def verdict(record: HostRecord | None, fail_on: str) -> ErrorText | None:
     if record.status == "recording":
         return ErrorText(NOT_COLLECTED)
     bad = failures(record)
-    good = [capture for capture in record.captures if capture.outcome != "failed"]
+    good = [capture for capture in by_target(record) if capture.outcome != "failed"]
     if not bad or fail_on == "none" or (fail_on == "all" and good):
         return None
     return ErrorText(

@@ -235,8 +235,19 @@ def lost(record: HostRecord) -> list[str]:
 
 def failures(record: HostRecord) -> list[str]:
     """One line for each chosen target of a collected host that could not be profiled."""
-    failed = [capture for capture in record.captures if capture.outcome == "failed"]
+    failed = [capture for capture in by_target(record) if capture.outcome == "failed"]
     return [capture_text(capture) for capture in failed] + [NO_CAPTURE] * len(lost(record))
+
+
+def by_target(record: HostRecord) -> list[Capture]:
+    """One capture for each target, the best of its segments; ``seconds`` is what they were together."""
+    order = ("profiled", "empty", "failed")
+    segments: dict[tuple[int, int], list[Capture]] = {}
+    for capture in record.captures:
+        segments.setdefault((capture.process.pid, capture.process.start), []).append(capture)
+    best = [min(parts, key=lambda part: order.index(part.outcome)) for parts in segments.values()]
+    lengths = [sum(part.seconds for part in parts if part.outcome != "failed") for parts in segments.values()]
+    return [replace(one, seconds=length or one.seconds) for one, length in zip(best, lengths, strict=True)]
 
 
 NO_CAPTURE = one_line("no capture of this target came back", "", "run the playbook again")
@@ -255,7 +266,7 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     known = {record.host for record in records}
     missing = [host for host in hosts if host not in known]
     outcomes = [host_outcome(record) for record in records] + ["missing"] * len(missing)
-    captures = [capture for record in records for capture in record.captures]
+    captures = [capture for record in records for capture in by_target(record)]
     targets = {outcome: sum(capture.outcome == outcome for capture in captures) for outcome in ("profiled", "empty")}
     targets["failed"] = sum(len(failures(record)) for record in records)
     targets["skipped"] = sum(len(record.selection.skipped) for record in records)

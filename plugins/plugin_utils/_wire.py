@@ -109,6 +109,48 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Harm:
+    """What a target was, and what sampling cost it, as its host measured.
+
+    ``threads`` and ``frames`` (over all threads) were seen just before; ``stopped`` is the share of looks at which it
+    was stopped for a tracer, per cent; ``recorder_cpu`` what py-spy used, and ``cpu_before``, ``cpu_during`` what the
+    target itself did, per cent of a core; ``late`` is how often py-spy said that it was behind. ``None``: not known.
+    """
+
+    threads: int | None
+    frames: int | None
+    stopped: float
+    recorder_cpu: float
+    late: int
+    cpu_before: float | None
+    cpu_during: float | None
+
+    @classmethod
+    def from_wire(cls, data: object) -> Harm:
+        fields = Fields(data, "record of harm")
+        return cls(
+            threads=fields.optional_integer("threads"),
+            frames=fields.optional_integer("frames"),
+            stopped=fields.number("stopped"),
+            recorder_cpu=fields.number("recorder_cpu"),
+            late=fields.integer("late"),
+            cpu_before=fields.optional_number("cpu_before"),
+            cpu_during=fields.optional_number("cpu_during"),
+        )
+
+    def text(self) -> str:
+        """One line for people."""
+        parts = [
+            f"target stopped {self.stopped:.1f} % of the time",
+            f"py-spy used {self.recorder_cpu:.0f} % of a core",
+            f"py-spy was behind {self.late} times" if self.late else "",
+        ]
+        if self.cpu_before is not None and self.cpu_during is not None:
+            parts.append(f"the target's own CPU {self.cpu_before:.0f} % before, {self.cpu_during:.0f} % during")
+        return "cost: " + ", ".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
 class Capture:
     """What came of one target; the profile itself lies in ``file``.
 
@@ -121,6 +163,8 @@ class Capture:
     ``attach`` says as whom py-spy ran and with what ("as user web with CAP_SYS_PTRACE alone"; "" when it never ran).
     ``size`` is the compressed size on the wire in bytes. ``file`` is set by the
     controller: the speedscope file's name inside the host's folder of the run.
+    ``harm`` is what it cost the target. A target whose recorder hurt it goes on as another capture, a gentler
+    ``segment`` (from 1): captures with the same PID and start time are of one target.
     """
 
     process: Process
@@ -138,6 +182,8 @@ class Capture:
     remedy: str = ""
     file: str = ""
     attach: str = ""
+    segment: int = 1
+    harm: Harm | None = None
 
     @classmethod
     def from_wire(cls, data: object) -> Capture:
@@ -161,6 +207,8 @@ class Capture:
             remedy=fields.text("remedy", ""),
             file=fields.text("file", ""),
             attach=fields.text("attach", ""),
+            segment=fields.optional_integer("segment") or 1,
+            harm=fields.optional("harm", Harm.from_wire),
         )
 
 

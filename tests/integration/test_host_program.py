@@ -90,7 +90,9 @@ def test_under_every_python(directory: str, host: Host, python: Path) -> None:
         head, bodies = host.collect(started["recording"]["id"])
         capture = head["captures"][0]
         assert capture["outcome"] == "profiled" and capture["samples"] > 10
-        assert capture["measure"] == {"kind": "cpu", "rate": 100, "blocking": False, "native": False}
+        # Without thread ids (before 3.11) nobody can tell who sleeps, but for the GIL.
+        kind = "gil" if python.name in ("python3.8", "python3.9", "python3.10") else "cpu"
+        assert capture["measure"] == {"kind": kind, "rate": 100, "blocking": False, "native": False}
         assert "burn" in frames(bodies[0])
         assert trace_of(head) == {**UNTOUCHED, "pid": busy.pid}
         assert host.left == [], "read back after the last of it was given away"

@@ -94,12 +94,13 @@ class Host:
         keep: int = 60,
         policy: str = "auto",
         limits: dict[str, Any] | None = None,
+        role: str = "worker",
         **options: Any,
     ) -> dict[str, Any]:
         release = _releases.known()
         binary = {"version": release.version, "sha256": release.checksums(), "directory": self.directory}
         return {
-            "selectors": {"pids": pids},
+            "selectors": {"pids": pids, "process_role": role},
             "options": {"duration": duration, **options},
             "binary": {**binary, "executable": ""},
             "size": 9_000_000,
@@ -150,7 +151,7 @@ class Host:
                 continue
             if elsewhere:
                 continue
-            if words[:2] == [b"py-spy", b"record"] or any(b"pyspy_fleet_host" in word for word in words):
+            if words[0] == b"py-spy" or any(b"pyspy_fleet_host" in word for word in words):
                 found.append(int(name))
         return found
 
@@ -168,7 +169,7 @@ def recorder_of(pid: int) -> int:
                 words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0] == b"py-spy" and str(pid).encode() in words:
+            if words[:2] == [b"py-spy", b"record"] and str(pid).encode() in words:
                 found.append(int(name))
         return bool(found)
 

@@ -163,12 +163,12 @@ def _target(capture: Capture, folder: str) -> _TargetRow:
     if capture.errors:
         measured += f"; {capture.errors} samples could not be read"
     return _TargetRow(
-        name=f"{process.name} (pid {process.pid})",
+        name=f"{process.name} (pid {process.pid})" + (f", segment {capture.segment}" if capture.segment > 1 else ""),
         facts=", ".join(filter(None, facts)),
         outcome={"profiled": "profiled", "empty": "idle", "failed": "failed"}[capture.outcome],
         measured="" if capture.outcome == "failed" else measured,
         reason=capture_text(capture) if capture.outcome == "failed" else "",
-        notes=capture.notes,
+        notes=((capture.harm.text(),) if capture.harm else ()) + capture.notes,
         folder=folder,
         graph=capture.file.removesuffix(".speedscope.json") + ".svg" if capture.outcome == "profiled" else "",
         capture=capture.file,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.module_utils._plan import Options, Plan, Size, plan
+from ansible_collections.pyspy.fleet.plugins.module_utils._plan import Facts, Options, Plan, Size, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ NOTHING_ASKED = Options.from_wire({})
         (Size(9, 9 * 30), "cpu", 100),
         (Size(21, 21 * 30), "cpu", 79),
         (Size(41, 41 * 50), "cpu", 24),
-        (Size(61, 61 * 100), "gil", 50),
+        (Size(61, 61 * 100), "gil", 100),
         (Size(0, 0), "cpu", 100),
     ],
 )
@@ -60,3 +60,33 @@ def test_the_asked_rate_is_the_most_and_the_cost_is_bounded(size: Size, rate: in
         assert chosen.rate == 1 or chosen.rate * size.frames <= 50_000
     if chosen.rate < min(rate, 50):
         assert any("instead of" in reason for reason in chosen.reasons)
+
+
+@pytest.mark.parametrize(
+    ("wish", "facts", "measure", "words"),
+    [
+        ({}, Facts(unmatched=True), ("gil", False, False), "before Python 3.11"),
+        ({}, Facts(unmatched=True, contained=True), ("gil", False, False), "in a container"),
+        ({}, Facts(contained=True), ("cpu", False, False), ""),
+        ({"idle": True}, Facts(unmatched=True, contained=True), ("wall", False, False), ""),
+        ({"nonblocking": False}, Facts(unmatched=True), ("cpu", True, False), "blocking was asked for"),
+        ({"nonblocking": False}, Facts(unmatched=True, contained=True), ("gil", True, False), "in a container"),
+        ({"native": True}, Facts(unmatched=True, contained=True), ("gil", False, False), "without native frames"),
+        ({"native": True}, Facts(stuck=True), ("cpu", False, False), "native frames are left out"),
+        ({"nonblocking": False}, Facts(stuck=True), ("cpu", False, False), "state D"),
+        ({}, Facts(stuck=True), ("cpu", False, False), ""),
+        ({}, Facts(unsized="its size is not known"), ("cpu", False, False), "its size is not known"),
+    ],
+)
+def test_what_a_target_is_comes_before_what_was_asked(
+    wish: dict[str, object], facts: Facts, measure: tuple[str, bool, bool], words: str
+) -> None:
+    chosen = plan(Options.from_wire({"rate": 20, **wish}), None, facts)
+    assert (chosen.kind, chosen.blocking, chosen.native) == measure
+    assert words in " ".join(chosen.reasons)
+
+
+def test_an_unknown_size_is_taken_for_a_large_one() -> None:
+    chosen = plan(NOTHING_ASKED, None, Facts(unsized="its size is not known"))
+    assert chosen.rate == 20 and "its size is not known: at most 20 Hz" in chosen.reasons
+    assert plan(Options.from_wire({"rate": 7}), None, Facts(unsized="?")).rate == 7

@@ -16,6 +16,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._pyspy import (
     Counts,
     counts,
     diagnose,
+    parse_dump,
     record_arguments,
     remarks,
     without_command_lines,
@@ -145,3 +146,14 @@ def test_no_command_line_survives_and_nothing_else_changes(command, name, pid):
         after = json.loads(without_command_lines(document.encode()))
         assert after["shared"]["frames"] == [{"name": f"process {pid}"}, frames[1]]
         assert after["profiles"] == [profile]
+
+
+def test_a_dump_gives_threads_with_their_depth():
+    rows = [{"os_thread_id": 7, "frames": [{"name": "f"}, {"name": "g"}]}, {"os_thread_id": None, "frames": []}]
+    assert parse_dump(json.dumps(rows).encode()) == ((7, 2), (None, 0))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'[{"frames": 3}]', b'[{"frames": [', b"\xff"])
+def test_what_is_no_dump_is_refused(data):
+    with pytest.raises(ValueError):
+        parse_dump(data)

@@ -325,6 +325,14 @@ def test_two_of_one_name_do_not_replace_each_other(run):
     assert len({one.file for one in again.captures}) == 3
 
 
+def test_segments_of_one_target_have_names_that_say_so(run):
+    rows = [capture(segment=number) for number in (1, 2, 3, 3, 3)]
+    record = take(run, result(head(*rows), *[zlib.compress(CAPTURE)] * 5))
+    names = [one.file.removesuffix(".speedscope.json") for one in record.captures]
+    assert names[1:4] == [names[0] + end for end in ("-2", "-3", "-3-" + IDENTITY)] and len(set(names)) == 5
+    assert all((Path(run.path) / "hosts" / "web1" / (name + ".svg")).exists() for name in names)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -28,6 +28,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
     Capture,
     ErrorText,
     Evidence,
+    Harm,
     HostRecord,
     Measure,
     Process,
@@ -239,10 +240,12 @@ def test_a_second_recording_in_the_same_run_is_printed_again(run: Run) -> None:
         (HostRecord("a", "recording"), "any all none"),
         (HostRecord("a", "nothing"), ""),
         (HostRecord("a", "opted_out"), ""),
-        (HostRecord("a", "collected", captures=(capture(), capture("empty"))), ""),
-        (HostRecord("a", "collected", captures=(capture(), capture("failed"))), "any"),
-        (HostRecord("a", "collected", captures=(capture("empty"), capture("failed"))), "any"),
+        (HostRecord("a", "collected", captures=(capture(), capture("empty", 2))), ""),
+        (HostRecord("a", "collected", captures=(capture(), capture("failed", 2))), "any"),
+        (HostRecord("a", "collected", captures=(capture("empty"), capture("failed", 2))), "any"),
         (HostRecord("a", "collected", captures=(capture("failed"), capture("failed", 2))), "any all"),
+        # Two segments of one target.
+        (HostRecord("a", "collected", captures=(capture(), replace(capture("failed"), segment=2))), ""),
     ],
 )
 def test_the_verdict_of_a_host(record: HostRecord | None, fails: str) -> None:
@@ -250,6 +253,23 @@ def test_the_verdict_of_a_host(record: HostRecord | None, fails: str) -> None:
         found = verdict(record, fail_on)
         assert (found is not None) == (fail_on in fails.split()), fail_on
         assert found is None or (found.reason and "\n" not in found.reason)
+
+
+def test_two_segments_are_one_target(run: Run) -> None:
+    harm = Harm(41, 2050, 12.5, 3.0, 2, 99.0, 87.0)
+    second = replace(capture(), segment=2, file="shop-4711-2.speedscope.json", harm=harm)
+    add(run, "a", capture(), second)
+    summary = build(run, Context(hosts=("a",)))
+    assert dict(summary.targets) == {"profiled": 1, "empty": 0, "failed": 0, "skipped": 0}
+    assert summary.pictures[0].targets == 1 and summary.pictures[0].samples == 2 * 136
+    assert summary.shortest == summary.longest == 60.0
+    page = Path(run.path, "index.html").read_text(encoding="utf-8")
+    words = "target stopped 12.5 % of the time, py-spy used 3 % of a core, py-spy was behind 2 times"
+    assert f"cost: {words}" in page and ", segment 2" in page
+    svg = Path(run.path, "hosts", "a", render_target(run, run.records()[0][0], second)).read_text(encoding="utf-8")
+    assert words in svg
+    manifest = json.loads(Path(run.path, "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["hosts"]["a"]["captures"][1]["harm"]["frames"] == 2050
 
 
 def test_the_manifest_says_who_why_what_and_when(run: Run) -> None:

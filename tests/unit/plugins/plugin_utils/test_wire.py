@@ -16,6 +16,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
     Capture,
     ErrorText,
     Evidence,
+    Harm,
     HostRecord,
     Measure,
     Process,
@@ -42,6 +43,8 @@ CAPTURE = Capture(
     ("note",),
     file="a.json",
     attach="as user web",
+    segment=2,
+    harm=Harm(41, 2050, 12.5, 3.0, 2, None, 87.0),
 )
 RECORD = HostRecord(
     host="web-01",
@@ -99,6 +102,10 @@ def test_a_record_survives_the_way_through_json(record: HostRecord) -> None:
         ("evidence.left", [1]),
         ("captures.0.measure.kind", "luck"),
         ("captures.0.samples", 1.5),
+        ("captures.0.segment", "two"),
+        ("captures.0.harm", 1),
+        ("captures.0.harm.stopped", -1),
+        ("captures.0.harm.threads", "many"),
     ],
 )
 def test_one_wrong_field_is_refused(path: str, value: object) -> None:

@@ -1,0 +1,161 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "sizing" of the host wing (private to the collection): what each target is, looked at just before its window.
+
+One dump of each target without stopping it, all of them at once: it costs
+py-spy 3 to 71 ms of CPU, and the targets nothing that could be measured.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+
+from ._attach import identity
+from ._credentials import Terms, look_at
+from ._launch import Files, Role, launch, pieces
+from ._plan import Facts, Options, Plan, Size, plan
+from ._privileges import Kernel
+from ._procfs import Gone, ProcessDir
+from ._pyspy import Dumped, dump_arguments, parse_dump
+
+#: The window waits this long for the dumps (seconds); who has not answered by then is of unknown size.
+_PATIENCE = 2.0
+#: Most bytes of a dump: a frame is some 200.
+_DUMP_LIMIT = 16 * 1024 * 1024
+#: Threads of Pythons before this have no id of the operating system (``PyThreadState.native_thread_id``).
+_FIRST_WITH_IDS = (3, 11)
+
+
+class Tools(NamedTuple):
+    """What a py-spy is started with: its open binary, and who we are."""
+
+    binary: int
+    terms: Terms
+    kernel: Kernel
+
+
+class _Dump:
+    """One ``py-spy dump``, its target held by its directory; without a child where none could be started."""
+
+    def __init__(self, target: Dict[str, object], process: ProcessDir, stops: bool) -> None:
+        self.process = process
+        self.python = _version(target.get("python"))
+        self.contained = len(process.status().nspids) > 1
+        self.stuck = stops and look_at(process, True).stuck
+        self.pid = 0
+        self.status: Optional[int] = None
+        self._files: Optional[Files] = None
+
+    def start(self, tools: Tools) -> None:
+        target = look_at(self.process, False)
+        verdict = tools.terms.judge(target, False)
+        if verdict.allowed is False:
+            return  # the recorder will say so
+        self._files = Files.create()
+        us = tools.terms.us
+        # At our own priority: all targets of this host wait for it, and it is short.
+        role = Role(tools.kernel, identity(verdict.way, us, target), us.effective, os.getpid())
+        self.pid = launch(tools.binary, dump_arguments(self.process.pid), self._files, role, _DUMP_LIMIT, 0)
+
+    def running(self) -> bool:
+        if self.pid and self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.pid != 0 and self.status is None
+
+    def kill(self) -> None:
+        """Not waited for yet, so its PID is nobody else's."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.status = signal.SIGKILL
+
+    def plan(self, options: Options) -> Plan:
+        threads = self._threads()
+        if threads is None:
+            facts = Facts(
+                unmatched=self.contained or (self.python is not None and self.python < _FIRST_WITH_IDS),
+                contained=self.contained,
+                stuck=self.stuck,
+                unsized="the size of the target is not known (%s)" % self._why(),
+            )
+            return plan(options, None, facts)
+        facts = Facts(self._unmatched({thread.identity for thread in threads}), self.contained, self.stuck)
+        return plan(options, Size(len(threads), sum(thread.frames for thread in threads)), facts)
+
+    def _threads(self) -> Optional[List[Dumped]]:
+        if self.status != 0 or self._files is None:
+            return None
+        try:
+            return list(parse_dump(b"".join(pieces(self._files.stdout, _DUMP_LIMIT))))
+        except (ValueError, RecursionError):
+            return None
+
+    def _why(self) -> str:
+        if self.status == signal.SIGKILL:
+            return "a look at its stacks took longer than %d s" % _PATIENCE
+        return "a look at its stacks failed"
+
+    def _unmatched(self, identities: Set[Optional[int]]) -> bool:
+        """Threads may end between the two looks: they match unless none does."""
+        try:
+            known = self.process.thread_ids()
+        except Gone:
+            return False
+        return bool(identities) and not any(one in known for one in identities)
+
+    def close(self) -> None:
+        self.process.close()
+        if self._files is not None:
+            self._files.close()
+
+
+def plans(targets: List[Dict[str, object]], options: Options, tools: Tools) -> List[Plan]:
+    """A plan for each target, in their order; for one that has ended, the plan of an unknown one."""
+    stops = plan(options).blocking
+    dumps = [_look(target, stops, tools) for target in targets]
+    try:
+        _wait([dump for dump in dumps if dump is not None])
+        return [plan(options) if dump is None else dump.plan(options) for dump in dumps]
+    finally:
+        for dump in dumps:
+            if dump is not None:
+                dump.close()
+
+
+def _look(target: Dict[str, object], stops: bool, tools: Tools) -> Optional[_Dump]:
+    pid = int(str(target["pid"]))
+    try:
+        process = ProcessDir(pid)
+    except Gone:
+        return None
+    try:
+        if process.start != target["start"]:
+            raise Gone(pid)
+        dump = _Dump(target, process, stops)
+        dump.start(tools)
+        return dump
+    except Gone:
+        process.close()
+        return None
+
+
+def _wait(dumps: List[_Dump]) -> None:
+    limit = time.monotonic() + _PATIENCE
+    while [dump for dump in dumps if dump.running()] and time.monotonic() < limit:
+        # A signal that somebody has to hear is left pending: only that of a child's end is taken.
+        signal.sigtimedwait({signal.SIGCHLD}, 0.02)
+    for dump in dumps:
+        if dump.running():
+            dump.kill()
+
+
+def _version(text: object) -> Optional[Tuple[int, int]]:
+    parts = str(text or "").split(".")
+    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+        return None
+    return int(parts[0]), int(parts[1])
