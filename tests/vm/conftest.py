@@ -25,15 +25,18 @@ class Table:
     def __init__(self) -> None:
         self.rows: list[tuple[str, ...]] = []
 
-    def note(self, fault: str, scope: int, after: float, early: float, left: Iterable[str], late: float) -> None:
-        """``after``: seconds from the fault to the last change of the scope; ``early``: from there to the deadline."""
-        remains = "; ".join(left)
+    def note(
+        self, fault: str, scope: int, after: float | None, early: float | None, left: Iterable[str], late: float
+    ) -> None:
+        """``after``: seconds from the fault to the last change of the scope (None: the boot's doing);
+        ``early``: from there to the restore deadline; ``late``: from the keep deadline to the end of all."""
         nothing = "nothing" if late <= 0 else f"nothing, {late:.1f} s after the keep deadline"
-        when = f"{after:.1f} s" if after > 0.05 else "at once"
-        self.rows.append((fault, f"{scope}, {when}", f"{early:.1f} s", remains or nothing))
+        when = "by booting" if after is None else f"{after:.1f} s"
+        before = "–" if early is None else f"{early:.1f} s"
+        self.rows.append((fault, str(scope), when, before, "; ".join(left) or nothing))
 
     def text(self) -> str:
-        head = ("fault", "scope after, restored after", "before the restore deadline", "left behind")
+        head = ("fault", "scope then", "restored after", "before the deadline by", "left behind")
         rows = (head, tuple("---" for _column in head), *self.rows)
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
