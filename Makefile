@@ -22,10 +22,10 @@ collection:
 profile: runtime  ## Profile a small web service on this machine, as a demonstration
 	@.venv/bin/python tests/demo/profile.py
 
-test: setup  ## Run every test and check (as root: the integration tests too)
+test: setup  ## Run every test and check (as root: those on hosts and virtual machines too)
 	@.venv/bin/python -m tests.run
 
-vm: setup  ## Run the tests that need a real Yama, in virtual machines (as root; some twenty minutes)
+vm: setup  ## Run only the tests that need a real Yama, in virtual machines (as root; some twenty minutes)
 	@.venv/bin/python -m pytest -p no:cacheprovider tests/vm
 
 bench: setup  ## Measure profile.yml beside a plain ssh loop, and what profiling costs the targets

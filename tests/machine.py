@@ -22,11 +22,13 @@ PROGRAMS = {
     "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
 }
+#: The same for virtual machines, which need the others too.
+EMULATOR = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86"}
 
 
 def prepare() -> None:
     """Install what is missing, when root on a Debian; else leave it to those who ask for it to say so."""
-    missing = _missing()
+    missing = _missing({**PROGRAMS, **EMULATOR})
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)}", flush=True)
@@ -50,8 +52,22 @@ def lacking_for_integration() -> str:
     """Why the integration tests cannot run here, in one line; "" when they can."""
     if os.geteuid() != 0:
         return "they lay hosts in namespaces: run make test as root"
-    return f"install {', '.join(_missing())}" if _missing() else ""
+    return _to_install(PROGRAMS)
 
 
-def _missing() -> list[str]:
-    return sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
+def lacking_for_machines() -> str:
+    """Why the tests on virtual machines cannot run here, in one line; "" when they can."""
+    if os.geteuid() != 0:
+        return "they lay out a disk for virtual machines: run make test as root"
+    if os.uname().machine != "x86_64":
+        return "their disk is made of this machine's own packages, and the emulated processor is x86_64"
+    return _to_install({**PROGRAMS, **EMULATOR})
+
+
+def _to_install(programs: dict[str, str]) -> str:
+    missing = _missing(programs)
+    return f"install {', '.join(missing)}" if missing else ""
+
+
+def _missing(programs: dict[str, str]) -> list[str]:
+    return sorted({package for program, package in programs.items() if not shutil.which(program)})

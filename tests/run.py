@@ -22,7 +22,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from .checks.copy_of_tree import refresh
-from .machine import lacking_for_integration, prepare
+from .machine import lacking_for_integration, lacking_for_machines, prepare
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RESULTS = CHECKOUT / "build" / "test"
@@ -71,7 +71,7 @@ def tests() -> list[Suite]:
 
 
 def checks() -> list[Suite]:
-    """The suites that read the collection."""
+    """The suites that read the collection; then those on machines of their own, beside the integration tests."""
     typed = ("plugins/module_utils", "plugins/plugin_utils", "tests/lab", "tests/checks", "tests/run.py")
     return [
         Suite("ruff check", lambda log: _check(log, MAIN / "bin/ruff", "check", ".")),
@@ -85,6 +85,7 @@ def checks() -> list[Suite]:
         Suite("galaxy-importer", _galaxy),
         Suite("sanity, ansible-core 2.19", lambda log: _sanity(log, MAIN)),
         Suite("sanity, ansible-core 2.21", lambda log: _with_next_core(lambda venv: _sanity(log, venv))),
+        Suite("virtual machines", _machines),
     ]
 
 
@@ -100,6 +101,16 @@ DOCS = (
 def _integration(log: Path) -> Result:
     lacking = lacking_for_integration()
     return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/integration", log)
+
+
+def _machines(log: Path) -> Result:
+    """The tests on a real Yama, and the table of faults that they make."""
+    lacking, table = lacking_for_machines(), RESULTS / "faults.md"
+    table.unlink(missing_ok=True)
+    result = Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/vm", log)
+    if table.exists():
+        print(table.read_text(), flush=True)
+    return result
 
 
 def _galaxy(log: Path) -> Result:

@@ -105,6 +105,8 @@ def _write(folder: Folder, head: Dict[str, object], captures: List[Capture]) -> 
     try:
         folder.write(RESULT, json.dumps(head).encode() + b"\n" + b"".join(bodies))
     except OSError as error:
+        if not folder.exists():
+            return  # it was deleted in the window: there is no place for a result, and nothing more to put back
         lost = HostError("The captures cannot be kept on this host", str(error), "free space below the state directory")
         for capture in captures:
             capture.head.update(lost.to_wire(), outcome="failed", size=0)

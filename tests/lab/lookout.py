@@ -35,11 +35,15 @@ class Lookout:
         self._machine.write(HERE, PROGRAM.read_bytes())
         self._machine.run(f"dmesg -n 1; python3 {HERE} files > {BASELINE}")
 
+    def new_files(self) -> list[str]:
+        """What lies on the machine now that did not when it was laid."""
+        return self._machine.run(f"python3 {HERE} new").stdout.splitlines()
+
     def begin(self, **wish: object) -> None:
         """Let it wait for a window; see ``watch`` in the program for what can be wished."""
         self.listen()
         words = f"python3 {HERE} watch {shlex.quote(json.dumps(wish))}"
-        self._machine.run(f"setsid {words} </dev/null >/dev/null 2>&1 &")
+        self._machine.run(f"{self._machine.apart()} setsid {words} </dev/null >/dev/null 2>&1 &")
 
     def listen(self) -> None:
         """Forget what was said before."""

@@ -172,14 +172,17 @@ def shown() -> dict[str, str]:
 
 
 def await_window(count: int) -> tuple[float, list[Seen]]:
-    """Until the scope reads 0 and ``count`` recordings sample; gives when it was last seen at what it was before."""
-    last, limit = 0.0, time.monotonic() + 300
+    """Until the scope reads 0 and ``count`` recordings sample; gives when it last read something else."""
+    lowered, last, limit = False, 0.0, time.monotonic() + 300
     while time.monotonic() < limit:
         found = recordings() if scope() == 0 else []
         if len(found) >= count:
             return last, found
         if scope() != 0:
             last = time.monotonic()
+        elif not lowered:
+            lowered = True
+            say("lowered")
         time.sleep(LOOK / 5)
     say("failed", why="no window")
     raise SystemExit(1)
@@ -193,7 +196,7 @@ def watch(wish: Seen) -> None:
     fault = await_order(wish["order"]) if "order" in wish else wish.get("fault", "")
     restore_at = max(one["ends_at"] for one in windows) + RESTORE
     keep_at = max(one["keep_until_at"] for one in windows)
-    say("fault", restore_at=restore_at, keep_at=keep_at)
+    say("fault", scope=scope(), restore_at=restore_at, keep_at=keep_at)
     inject(fault, windows)
     told, gone, value = False, 0.0, -1
     while not (told and gone) and time.monotonic() < keep_at + LATE:
@@ -210,7 +213,9 @@ def watch(wish: Seen) -> None:
 def inject(fault: str, windows: list[Seen]) -> None:
     """The fault as a shell's text: of the first recording it finds all in the environment."""
     first = windows[0]
+    eldest = min(windows, key=lambda one: min(map(int, one["recorders"])))
     names = {
+        "FIRST": eldest["keeper"],
         "KEEPER": first["keeper"],
         "WATCHDOG": first["watchdog"],
         "RECORDERS": " ".join(first["recorders"]),
@@ -244,8 +249,8 @@ def await_order(path: str) -> str:
 
 
 def main(words: list[str]) -> None:
-    if words[0] == "files":
-        print("\n".join(files()))
+    if words[0] in ("files", "new"):
+        print("\n".join(files() if words[0] == "files" else new_files()))
         return
     try:
         watch(json.loads(words[1]))

@@ -203,14 +203,18 @@ class Machine:
     def pids(self) -> set[int]:
         return {process.pid for process in self.processes()}
 
+    def apart(self) -> str:
+        """The beginning of a command that belongs to no login, as far as somebody on the machine keeps account."""
+        return "$(test -d /run/systemd/system && echo systemd-run --quiet --scope --collect)"
+
     def start_gunicorn(self, workers: int = 2, busy: int = 1, user: str = "web") -> int:
         """Start the demonstration service; ``busy`` of its workers burn CPU. Gives its master's PID."""
         self.write("/opt/service/app.py", (HERE / "service" / "app.py").read_bytes())
-        self.run(f"runuser -u {user} -- sh -c '{gunicorn_command(workers)}'")
+        self.run(f"{self.apart()} runuser -u {user} -- sh -c '{gunicorn_command(workers)}'")
         ready = f'pid=$(cat /tmp/service.pid) && [ "$(pgrep -c -P "$pid")" = {workers} ] && echo "$pid"'
         await_condition("gunicorn's workers", lambda: self.run(ready, check=False).returncode == 0)
         for _request in range(busy):  # One at a time: each waits until a worker has taken it.
-            self.run("bash", stdin=ENDLESS_REQUEST.encode())
+            self.run(f"{self.apart()} bash", stdin=ENDLESS_REQUEST.encode())
         return int(self.run("cat /tmp/service.pid").stdout)
 
     def stop_gunicorn(self) -> None:

@@ -2,19 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests on virtual machines share. They are apart from the others because they take long."""
+"""What the tests on virtual machines share: that they can run at all, and the table of faults."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.tests.machine import lacking_for_machines
 
-#: Program → the Debian package that brings it.
-PROGRAMS = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs"}
 #: Where the table of faults is written for who wants to keep it.
 WRITTEN = Path(__file__).parents[2] / "build" / "test" / "faults.md"
 
@@ -25,15 +22,18 @@ class Table:
     def __init__(self) -> None:
         self.rows: list[tuple[str, ...]] = []
 
-    def note(self, fault: str, scope: int, after: float, early: float, left: Iterable[str], late: float) -> None:
-        """``after``: seconds from the fault to the last change of the scope; ``early``: from there to the deadline."""
-        remains = "; ".join(left)
+    def note(
+        self, fault: str, scope: int, after: float | None, early: float | None, left: Iterable[str], late: float
+    ) -> None:
+        """``after``: seconds from the fault to the last change of the scope (None: the boot's doing);
+        ``early``: from there to the restore deadline; ``late``: from the keep deadline to the end of all."""
         nothing = "nothing" if late <= 0 else f"nothing, {late:.1f} s after the keep deadline"
-        when = f"{after:.1f} s" if after > 0.05 else "at once"
-        self.rows.append((fault, f"{scope}, {when}", f"{early:.1f} s", remains or nothing))
+        when = "by booting" if after is None else f"{after:.1f} s"
+        before = "–" if early is None else f"{early:.1f} s"
+        self.rows.append((fault, str(scope), when, before, "; ".join(left) or nothing))
 
     def text(self) -> str:
-        head = ("fault", "scope after, restored after", "before the restore deadline", "left behind")
+        head = ("fault", "scope then", "restored after", "before the deadline by", "left behind")
         rows = (head, tuple("---" for _column in head), *self.rows)
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -48,9 +48,9 @@ def table(request: pytest.FixtureRequest) -> Table:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TABLE] = Table()
-    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
-    if os.geteuid() != 0 or missing:
-        pytest.exit(f"These tests need root and {', '.join(missing) or 'nothing else'}.", returncode=2)
+    lacking = lacking_for_machines()
+    if lacking:
+        pytest.exit(f"The tests on virtual machines cannot run here: {lacking}.", returncode=2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.module_utils import _recorder, _recording, _state
+from ansible_collections.pyspy.fleet.plugins.module_utils import _keeper, _recorder, _recording, _state
 from ansible_collections.pyspy.fleet.plugins.module_utils._attach import AUTO
 from ansible_collections.pyspy.fleet.plugins.module_utils._credentials import Terms
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
@@ -72,6 +72,12 @@ def test_a_request_comes_back_as_it_was(folder):
     made.write(folder)
     assert Request.read(folder) == made
     assert made.restore_at() == made.ends_at + 10 and made.ends_at < made.close_at() < made.restore_at()
+
+
+def test_a_keeper_whose_folder_was_deleted_ends_quietly(folder):
+    folder.remove()
+    _keeper._write(folder, {"error": None}, [])
+    assert not folder.exists()
 
 
 def test_a_request_from_before_a_reboot_is_none(folder):
