@@ -7,7 +7,8 @@
 A target has one thread that works and counts its work, two thirds of its own CPU time in one function; all others
 sleep, at some depth. Each round measures it alone, under ``py-spy record`` as one would type it, alone again, and
 under the host program (what ``profile.yml`` runs on a host). Work per second of wall time is what the target keeps;
-work per second of its own CPU time tells a busy machine (which takes the CPU away) from a py-spy that stops it.
+the same without the time in which it waited for a CPU tells a machine that others keep busy from a py-spy that stops
+it (but leaves out that py-spy may take the CPU as well).
 """
 
 from __future__ import annotations
@@ -77,9 +78,13 @@ at(depth - 3)
 
 
 class Progress(NamedTuple):
-    """What a target has done: units of work, its thread's CPU seconds, and those of its two functions in a sample."""
+    """What a target has done: units of work, its thread's CPU seconds, and those of its two functions in a sample.
+
+    ``waited`` are the seconds in which it could have run and had no CPU (schedstat, sched-stats in the kernel's docs).
+    """
 
     at: float
+    waited: float
     units: float
     cpu: float
     heavy: float
@@ -87,10 +92,10 @@ class Progress(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Work per second while profiled over work per second without; of wall time and of CPU time. ``share`` is seen."""
+    """Work per second while profiled over work per second without; ``ready`` leaves out waiting for a CPU."""
 
     wall: float
-    cpu: float
+    ready: float
     share: float
     busy: float
     samples: int
@@ -106,7 +111,8 @@ class Victim:
 
     def progress(self) -> Progress:
 
-        return Progress(time.monotonic(), *struct.unpack("dddd", self._page.read_bytes()))
+        waited = int(Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text(encoding="ascii").split()[1])
+        return Progress(time.monotonic(), waited / 1e9, *struct.unpack("dddd", self._page.read_bytes()))
 
     def true_share(self) -> float:
         now = self.progress()
@@ -131,12 +137,12 @@ def victim(threads: int, depth: int) -> Iterator[Victim]:
 
 
 def rate(target: Victim, during: Callable[[], None]) -> tuple[float, float]:
-    """Units of work per second of wall time and of CPU time while ``during`` runs."""
+    """Units of work per second while ``during`` runs: of wall time, and of that without waiting for a CPU."""
     before = target.progress()
     during()
     after = target.progress()
-    units = after.units - before.units
-    return units / (after.at - before.at), units / max(after.cpu - before.cpu, 1e-9)
+    units, seconds = after.units - before.units, after.at - before.at
+    return units / seconds, units / max(seconds - (after.waited - before.waited), 1e-9)
 
 
 def sampled(target: Victim, samples: Callable[[], bool]) -> tuple[float, float]:
@@ -204,8 +210,8 @@ def compare(target: Victim, host: Host) -> dict[str, Round]:
         before = rate(target, lambda: time.sleep(1.5))
         document, kept, how = contestant(target, host)
         after = rate(target, lambda: time.sleep(1.5))
-        wall, cpu = ((before[number] + after[number]) / 2 for number in (0, 1))
-        rounds[name] = Round(kept[0] / wall, kept[1] / cpu, *seen(document), how)
+        wall, ready = ((before[number] + after[number]) / 2 for number in (0, 1))
+        rounds[name] = Round(kept[0] / wall, kept[1] / ready, *seen(document), how)
     return rounds
 
 
@@ -213,7 +219,7 @@ def main() -> int:
     print(f"One target, a window of {WINDOW} s; medians of {ROUNDS} rounds, alone and profiled in turn.")
     print("Seen: the share of the function that takes two thirds, ± two standard errors of its samples.\n")
     print(
-        "| threads × depth | contestant | how | keeps, by wall time % | by CPU time % | true share | seen | samples"
+        "| threads × depth | contestant | how | keeps % | without waiting for a CPU % | true share | seen | samples"
         " | samples of the thread that works, % |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
@@ -242,11 +248,11 @@ def _row(threads: int, depth: int, host: Host) -> None:
         samples = sum(one.samples for one in rounds)
         share = sum(one.share * one.samples for one in rounds) / max(samples, 1)
         error = 200 * math.sqrt(share * (1 - share) / max(samples, 1))
-        wall, cpu, busy = (
-            statistics.median(getattr(one, field) for one in rounds) for field in ("wall", "cpu", "busy")
+        wall, ready, busy = (
+            statistics.median(getattr(one, field) for one in rounds) for field in ("wall", "ready", "busy")
         )
         print(
-            f"| {threads}×{depth} | {name} | {rounds[-1].recorder} | {100 * wall:.0f} | {100 * cpu:.0f}"
+            f"| {threads}×{depth} | {name} | {rounds[-1].recorder} | {100 * wall:.0f} | {100 * ready:.0f}"
             f" | {100 * truth:.0f} | {100 * share:.0f} ± {error:.0f} | {samples} | {100 * busy:.0f} |",
             flush=True,
         )
