@@ -82,7 +82,8 @@ def _start(request: Request, options: Options) -> Sampling:
     recorders = [Recorder(target, plan) for target, plan in zip(request.targets, chosen)]
     for recorder in recorders:
         recorder.start(found.fd, options.duration, tools.terms, tools.kernel)
-    return Sampling(recorders, tools, min(time.monotonic() + options.duration, request.close_at()))
+    deadline = min(time.monotonic() + options.duration, request.close_at())
+    return Sampling(recorders, tools, deadline, request.kill_at())
 
 
 def _write_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:

@@ -35,6 +35,10 @@ RESTORE_MARGIN = 10.0
 #: A deadline is when something is over, so what brings that about begins this much earlier (seconds): where a Python
 #: takes a second to start and PID 1 has other work as well.
 LEEWAY = 2.0
+#: What ending a keeper may take after its unit's time is up, and what the keeper needs to write its result (seconds).
+_STOPPING = 3.0
+#: A recorder that is told to end gets this long in any case (seconds); writing its result takes it milliseconds.
+_LEAST_GRACE = 1.5
 
 
 class Request(NamedTuple):
@@ -78,9 +82,13 @@ class Request(NamedTuple):
     def restore_at(self) -> float:
         return self.ends_at + RESTORE_MARGIN
 
+    def kill_at(self) -> float:
+        """When no recorder runs any more: before the keeper itself is ended, so that the other captures are kept."""
+        return self.restore_at() - LEEWAY - _STOPPING
+
     def close_at(self) -> float:
         """When the window closes at the latest, however late the keeper could begin."""
-        return self.restore_at() - GRACE
+        return self.kill_at() - _LEAST_GRACE
 
 
 class Owner(NamedTuple):

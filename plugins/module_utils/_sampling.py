@@ -27,10 +27,11 @@ _HUNG_GRACE = 1.0
 class Sampling:
     """The recorders of a window; more come to them where one goes on as a gentler second segment."""
 
-    def __init__(self, recorders: List[Recorder], tools: Tools, deadline: float) -> None:
+    def __init__(self, recorders: List[Recorder], tools: Tools, deadline: float, kill_at: float) -> None:
         self.recorders = recorders
         self._tools = tools
         self._deadline = deadline
+        self._kill_at = kill_at
 
     def run(self) -> None:
         """Let the recorders run until the deadline (CLOCK_MONOTONIC), then end them; all have ended on return.
@@ -82,8 +83,10 @@ class Sampling:
             following.capture()
 
     def _end(self) -> None:
-        for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
-            limit = time.monotonic() + patience
+        for number in (signal.SIGINT, signal.SIGKILL):
+            limit = time.monotonic() + GRACE
+            if number == signal.SIGINT:
+                limit = min(limit, self._kill_at)
             for recorder in self.recorders:
                 recorder.confirm()
                 recorder.last_look()

@@ -155,12 +155,22 @@ def before(machine: Machine) -> Lookout:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-def test_fault(machine: Machine, lookout: Lookout, fault: Fault, table: Table) -> None:
-    lookout.listen()
-    lookout.order(fault.done)
-    lookout.hear("end")
-    judge(fault, lookout.heard(), table)
+def test_fault(machine: Machine, fault: Fault, table: Table) -> None:
+    judge(fault, inject(machine, "window", fault), table)
     assert machine.run("journalctl -q -b -o cat | grep -A20 Traceback", check=False).stdout == ""
+
+
+def inject(machine: Machine, moment: str, fault: Fault) -> list[Seen]:
+    """Go back to the moment and do it; what was seen. On a busy machine it may come after the window: then again."""
+    lookout = Lookout(machine)
+    for _attempt in range(3):
+        machine.recall(moment)
+        lookout.listen()
+        lookout.order(fault.done)
+        if lookout.hear("fault")["scope"] == 0:
+            break
+    lookout.hear("end")
+    return lookout.heard()
 
 
 def judge(fault: Fault, words: list[Seen], table: Table) -> None:
@@ -290,9 +300,4 @@ def bare(machine: Machine) -> Machine:
 
 @pytest.mark.parametrize("fault", BARE_FAULTS, ids=[fault.name for fault in BARE_FAULTS])
 def test_fault_without_systemd(bare: Machine, fault: Fault, table: Table) -> None:
-    bare.recall("bare")
-    lookout = Lookout(bare)
-    lookout.listen()
-    lookout.order(fault.done)
-    lookout.hear("end")
-    judge(fault._replace(name=f"no systemd: {fault.name}"), lookout.heard(), table)
+    judge(fault._replace(name=f"no systemd: {fault.name}"), inject(bare, "bare", fault), table)
