@@ -12,7 +12,7 @@ import time
 import zlib
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from ._attach import Identity, Verdict, identity
+from ._attach import RELAX, Identity, Verdict, identity
 from ._credentials import Terms, look_at
 from ._errors import HostError
 from ._evidence import Trace
@@ -65,6 +65,7 @@ class Recorder:
         self._files: Optional[Files] = None
         self._verdict: Optional[Verdict] = None
         self._attach = ""
+        self._relaxed = False
         self._watch: Optional[Watch] = None
         self._left: Optional[Trace] = None
 
@@ -93,6 +94,7 @@ class Recorder:
     def _judge(self, process: ProcessDir, terms: Terms) -> Optional[Identity]:
         """What py-spy has to become for this target; sets the failure where the kernel would refuse it anyway."""
         target = look_at(process, self.plan.blocking)
+        self._relaxed = terms.policy == RELAX
         self._verdict = terms.judge(target, self.plan.blocking)
         if self._verdict.allowed is False:
             self.failure = _refused(self._verdict, "")
@@ -217,9 +219,7 @@ class Recorder:
             )
         if counted is None or self.status != 0:
             found = diagnose(_exit_text(self.status), stdout, stderr)
-            if self._verdict is not None and self._verdict.allowed is None and was_refused(stderr):
-                raise _refused(self._verdict, found.detail)
-            raise found
+            raise self._explained(found) if was_refused(stderr) else found
         if not self._confirmed:
             raise HostError(
                 "the target ended before it was certain that the right process was sampled",
@@ -230,6 +230,18 @@ class Recorder:
         if counted.samples == 0:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
         return counted, notes, self._packed()
+
+    def _explained(self, found: HostError) -> HostError:
+        """A refusal by the kernel, in the words of what was foretold of it."""
+        if self._verdict is not None and self._verdict.allowed is None:
+            return _refused(self._verdict, found.detail)
+        if self._relaxed:
+            return HostError(
+                "attaching was refused although ptrace_scope had been lowered",
+                found.detail,
+                "somebody set it meanwhile (see the host's evidence), or a security module forbids it: use auto",
+            )
+        return found
 
     def words(self) -> Tuple[str, str]:
         """What py-spy has said so far, on stdout and on stderr."""
