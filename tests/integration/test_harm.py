@@ -119,27 +119,38 @@ def test_blocking_is_honoured_with_a_warning_and_a_bearable_rate(host: Host) -> 
         assert "blocking was asked for" in notes(capture)
 
 
+#: It grows after it was looked at: thirty threads, when it is told to.
+GROWING = BUSY.replace(
+    'print("ready"',
+    """import signal
+def grow(*_details):
+    for _thread in range(30):
+        threading.Thread(target=deep, args=(48,), daemon=True).start()
+signal.signal(signal.SIGUSR1, grow)
+print("ready\"""",
+)
+
+
 def test_one_that_hurts_goes_on_more_gently(host: Host) -> None:
-    """The dump shows only the ancestor, and its forty children come as a surprise."""
-    family = (
-        f"import subprocess, sys\nchildren = [subprocess.Popen([sys.executable, '-c', {BUSY!r}, '30', '90', '300'],"
-    )
-    family += " stdout=subprocess.DEVNULL) for _number in range(4)]\nprint('ready', flush=True)\nchildren[0].wait()\n"
-    process = subprocess.Popen([sys.executable, "-c", family], stdout=subprocess.PIPE, text=True, process_group=0)
+    """Its plan was made for one thread, and stopping thirty more for each sample takes much of its time."""
+    process = subprocess.Popen([sys.executable, "-c", GROWING, "0", "0", "300"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        head, bodies = recorded(host, process.pid, duration=12, rate=1000, subprocesses=True)
+        started = host.start([process.pid], duration=12, rate=30, nonblocking=False)
+        recorder_of(process.pid)
+        process.send_signal(signal.SIGUSR1)
+        head, bodies = host.collect(started["recording"]["id"])
         first, second = head["captures"][:2]
         assert [first["segment"], second["segment"]] == [1, 2] and first["process"] == second["process"]
         assert "gone on with more gently" in notes(first) and "cost too much" in notes(second)
-        assert second["measure"]["rate"] < first["measure"]["rate"] == 1000
-        assert first["outcome"] == second["outcome"] == "profiled"
+        assert second["measure"]["rate"] < first["measure"]["rate"] == 30 and second["measure"]["blocking"]
+        assert first["outcome"] == second["outcome"] == "profiled" and first["harm"]["stopped"] > 5
         assert all("burn" in functions(body) for body in bodies[:2])
         assert first["ended"] <= second["began"]
         [trace] = head["evidence"]["targets"]
         assert trace["pid"] == process.pid and trace["state_after"] in "RSD" and not trace["tracer_after"]
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
         process.stdout.close()  # type: ignore[union-attr]
 

@@ -33,6 +33,7 @@ FINE = Readings(2.0, 0.0, 0.1, 0.99, 0)
 def test_what_does_not_hurt_goes_on(made: Plan) -> None:
     assert judge(made, FINE, 1, 20) is None
     assert judge(made, FINE._replace(stopped=0.05), 1, 20) is None
+    assert judge(made, FINE._replace(late=9), 1, 20) is None
 
 
 def test_one_that_uses_much_cpu_goes_on_with_a_lower_rate() -> None:
@@ -43,7 +44,7 @@ def test_one_that_uses_much_cpu_goes_on_with_a_lower_rate() -> None:
 
 
 def test_one_that_would_be_too_slow_reads_the_holder_of_the_gil() -> None:
-    decision = judge(OURS._replace(rate=15), FINE._replace(late=3), 1, 20)
+    decision = judge(OURS._replace(rate=15), FINE._replace(recorder=0.6), 1, 20)
     assert decision is not None and decision.plan is not None and decision.plan.kind == "gil"
     assert any("released the GIL is not seen" in reason for reason in decision.plan.reasons)
 
@@ -104,7 +105,7 @@ def test_a_real_process_is_measured() -> None:
         await_condition("CPU time to be counted", seen)
         wire = watch.to_wire("1.1s behind in sampling\n1.2s behind in sampling\n")
         assert wire["late"] == 2 and wire["stopped"] == 0 and wire["cpu_before"] == 50.0
-        assert wire["cpu_during"] == wire["recorder_cpu"] and wire["threads"] is None
+        assert float(str(wire["cpu_during"])) >= float(str(wire["recorder_cpu"])) and wire["threads"] is None
         busy.kill()
         busy.wait()
         watch.look()
