@@ -195,7 +195,7 @@ class Recorder:
         """The result once py-spy has ended, and release of everything held."""
         try:
             counted, document = Counts(0, 0), b""
-            notes: List[str] = []
+            notes = list(self.plan.reasons) + self.remarks
             if self.failure is None:
                 try:
                     counted, notes, document = self._result()
