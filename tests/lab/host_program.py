@@ -151,7 +151,10 @@ class Host:
                 continue
             if elsewhere:
                 continue
-            if words[0] == b"py-spy" or any(b"pyspy_fleet_host" in word for word in words):
+            # A controller that works on other hosts has the program in the command line of its ssh.
+            if words[0] == b"py-spy" or (
+                not words[0].startswith(b"ssh") and any(b"pyspy_fleet_host" in word for word in words)
+            ):
                 found.append(int(name))
         return found
 
