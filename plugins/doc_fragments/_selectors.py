@@ -29,6 +29,24 @@ options:
       - Take processes of this user, given by name or by number. The effective user counts.
       - The host fails when it has no such user.
     type: str
+  children_of:
+    description:
+      - Take processes below this one in the process tree, by its PID. Children of children count, it itself does not.
+      - The host fails when there is no such process.
+    type: int
+  process_role:
+    description:
+      - With V(worker) take workers, and processes that have neither master nor workers.
+      - With V(master) take masters only, as gunicorn's, also where O(pids) names one.
+      - With V(any) take all of these. Helpers are never taken.
+    type: str
+    choices: [worker, master, any]
+    default: worker
+  min_cpu:
+    description:
+      - Take processes that use at least this much CPU, in per cent of one core, measured over half a second.
+    type: float
+    default: 0.0
   exclude:
     description:
       - Leave out processes whose full command line matches this regular expression anywhere.
@@ -40,10 +58,11 @@ options:
     default: 8
 notes:
   - Given together, the selectors narrow.
-  - Without O(pids), O(pattern) and O(user) only processes that use CPU right now are taken. Where none does,
-    those that used most CPU over their life are taken, and a note in the result says so.
-  - Masters, helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
-    collection are not taken. A process that only seems a master, because it has children like itself, is taken
-    when it uses at least 10 % CPU itself.
+  - Without O(pids), O(pattern), O(user) and O(children_of) only processes that use CPU right now are taken. Where
+    none does, those that used most CPU over their life are taken, and a note in the result says so.
+  - Helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
+    collection are never taken.
+  - Masters are not taken unless O(process_role) asks for them. A process that only seems a master, because it has
+    children like itself, is taken when it uses at least 10 % CPU itself.
   - No match is not a failure. The host is ok, and notes in the result say which selector matched how many processes.
 """
