@@ -29,6 +29,14 @@ options:
       - Take processes of this user, given by name or by number. The effective user counts.
       - The host fails when it has no such user.
     type: str
+  unit:
+    description:
+      - Take processes of this systemd unit. V(web) is V(web.service), V(web@) all instances of a template, and
+        V(*) and V(?) are wildcards, as for C(systemctl).
+      - The unit a process is in counts, and the slices above that. So V(user-1000.slice) takes all that this user runs.
+      - Units of users' own systemd count where no process is in a unit of the system with that name.
+      - The host fails when no process is in the unit, or none that could be taken.
+    type: str
   children_of:
     description:
       - Take processes below this one in the process tree, by its PID. Children of children count, it itself does not.
@@ -58,8 +66,8 @@ options:
     default: 8
 notes:
   - Given together, the selectors narrow.
-  - Without O(pids), O(pattern), O(user) and O(children_of) only processes that use CPU right now are taken. Where
-    none does, those that used most CPU over their life are taken, and a note in the result says so.
+  - Without O(pids), O(pattern), O(user), O(unit) and O(children_of) only processes that use CPU right now are taken.
+    Where none does, those that used most CPU over their life are taken, and a note in the result says so.
   - Helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
     collection are never taken.
   - Masters are not taken unless O(process_role) asks for them. A process that only seems a master, because it has

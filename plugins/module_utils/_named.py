@@ -9,9 +9,11 @@ Pure. A pattern that nothing matches is an answer; a PID that is not there is a 
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Iterable, List, Tuple
 
+from ._cgroups import Members
 from ._errors import HostError
+from ._facts import Facts
 from ._selectors import Selectors
 from ._survey import Row, Table
 from ._workers import HELPER, display_name
@@ -19,25 +21,38 @@ from ._workers import HELPER, display_name
 #: More of what is wrong is not told at once.
 _MOST = 10
 _LIST = "`ansible HOST -b -m pyspy.fleet.python_process_info` lists the Python processes of a host"
+_STALE = "PIDs change at every restart; " + _LIST
 
 
-def require(table: Table, selectors: Selectors) -> None:
+def require(table: Table, selectors: Selectors, facts: Facts) -> None:
     """HostError where something that was named is not there, or can never be a target."""
     _require_pids(table, selectors.pids)
     if selectors.children_of:
         problem = _absence(table, selectors.children_of)
         if problem:
-            raise HostError(problem + ", so nothing is below it", "", "PIDs change at every restart; " + _LIST)
+            raise HostError(problem + ", so nothing is below it", "", _STALE)
+    if facts.unit is not None:
+        _require_unit(table, selectors.unit, facts.unit)
 
 
 def _require_pids(table: Table, pids: Tuple[int, ...]) -> None:
     """A process named by its PID has to be there, and fit: else the host fails, and says which and why."""
     problems = _problems(table, pids)
     if problems:
-        raise HostError("; ".join(problems[:_MOST]), "", "PIDs change at every restart; " + _LIST)
+        raise HostError("; ".join(problems[:_MOST]), "", _STALE)
 
 
-def _problems(table: Table, pids: Tuple[int, ...]) -> List[str]:
+def _require_unit(table: Table, name: str, unit: Members) -> None:
+    if not unit.pids:
+        detail = "" if unit.systemd else "systemd does not run on this host"
+        remedy = "`systemctl status '%s'` on the host says whether it runs, and under which name" % name
+        raise HostError("No process of this host is in the unit " + name, detail, remedy)
+    problems = _problems(table, sorted(unit.pids))
+    if len(problems) == len(unit.pids):
+        raise HostError("Nothing in the unit %s can be a target" % name, "; ".join(problems[:_MOST]), _LIST)
+
+
+def _problems(table: Table, pids: Iterable[int]) -> List[str]:
     return [problem for problem in (_problem(table, pid) for pid in pids) if problem]
 
 

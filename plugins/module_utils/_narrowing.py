@@ -10,24 +10,13 @@ Pure. Whether one that is meant is fit for a target is the business of ``_select
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Set, Tuple
 
+from ._facts import Facts
 from ._procfs import user_name
 from ._selectors import Selectors
 from ._survey import Row, Table
 from ._workers import MASTER, Role, display_name
-
-
-class Facts(NamedTuple):
-    """What selectors need and the table of processes does not hold; None where it was not asked for.
-
-    ``uid`` is the number of the selector ``user``.
-    """
-
-    uid: Optional[int] = None
-
-
-NO_FACTS = Facts()
 
 
 class Candidate(NamedTuple):
@@ -78,6 +67,8 @@ class Narrowing:
             return "not among the given pids"
         if selectors.children_of and pid not in self._below:
             return "not below process %d" % selectors.children_of
+        if self._facts.unit is not None and pid not in self._facts.unit.pids:
+            return "not in the unit " + selectors.unit
         if selectors.pattern and not self._pattern & {pid, role.speaker, role.master}:
             return "does not match the pattern"
         if self._facts.uid is not None and process.row.uid != self._facts.uid:
@@ -119,6 +110,11 @@ class Narrowing:
         if selectors.user:
             owned = sum(process.row.uid == self._facts.uid for process in mine)
             notes.append("user '%s' runs %d %s" % (selectors.user, owned, of_python))
+        unit = self._facts.unit
+        if unit is not None:
+            notes.append("unit '%s' matched %d %s" % (selectors.unit, len(unit.pids & python), of_python))
+            if unit.of_users:
+                notes[-1] += ", in a user's own systemd, for no unit of the system has that name"
         if selectors.process_role == MASTER:
             masters = sum(process.role.role == MASTER for process in mine)
             notes.append("process_role 'master' matched %d %s" % (masters, of_python))

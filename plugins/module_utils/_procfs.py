@@ -190,6 +190,10 @@ class ProcessDir:
         except OSError:
             return None
 
+    def cgroup(self) -> bytes:
+        """The cgroups it is in, a line for each hierarchy."""
+        return self._read("cgroup")
+
     def maps(self) -> Optional[bytes]:
         """The map of its memory, for :func:`parse_maps`; None when we may not know."""
         try:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from ._facts import NO_FACTS, Facts, gather
 from ._named import require
-from ._narrowing import NO_FACTS, Candidate, Facts, Narrowing
+from ._narrowing import Candidate, Narrowing
 from ._procfs import user_name
 from ._selectors import Selectors
 from ._survey import Table, survey
@@ -58,13 +59,14 @@ class Selection(NamedTuple):
 
 def look(selectors: Selectors, pause: float = PAUSE) -> Selection:
     """Read this host's processes and choose. HostError when what was named cannot be had."""
-    facts = Facts(uid=selectors.uid())
-    return choose(survey(pause), selectors, facts)
+    uid = selectors.uid()
+    table = survey(pause)
+    return choose(table, selectors, gather(table, selectors, uid))
 
 
 def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selection:
     """Targets, hottest first, and a reason for every Python process."""
-    require(table, selectors)
+    require(table, selectors, facts)
     found = Candidate.all_in(table)
     narrowing = Narrowing(table, selectors, facts)
     fit: List[Candidate] = []

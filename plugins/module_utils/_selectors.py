@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Mapping, NamedTuple, Optional, Tuple
 
+from ._cgroups import full_name
 from ._errors import HostError
 from ._procfs import user_id
 from ._workers import MASTER, WORKER
@@ -21,12 +22,13 @@ _MOST_PID = 2**31 - 1
 class Selectors(NamedTuple):
     """What the user asked for; given together they narrow. Empty, or 0, means not given.
 
-    ``min_cpu`` is per cent of one core.
+    ``unit`` is a full name, with wildcards as systemctl takes them; ``min_cpu`` is per cent of one core.
     """
 
     pids: Tuple[int, ...] = ()
     pattern: str = ""
     user: str = ""
+    unit: str = ""
     children_of: int = 0
     process_role: str = WORKER
     min_cpu: float = 0.0
@@ -39,6 +41,7 @@ class Selectors(NamedTuple):
             pids=_pids(data.get("pids")),
             pattern=_expression("pattern", data.get("pattern")),
             user=_text("user", data.get("user")),
+            unit=_unit(data.get("unit")),
             children_of=_pid(data.get("children_of")),
             process_role=_process_role(data.get("process_role")),
             min_cpu=_min_cpu(data.get("min_cpu")),
@@ -48,7 +51,7 @@ class Selectors(NamedTuple):
 
     def names_some(self) -> bool:
         """Were processes named in any way, or is it "whatever is hot"?"""
-        return bool(self.pids or self.pattern or self.user or self.children_of)
+        return bool(self.pids or self.pattern or self.user or self.unit or self.children_of)
 
     def uid(self) -> Optional[int]:
         """The user's number on this host, None when no user was asked for; HostError when there is no such user."""
@@ -105,6 +108,14 @@ def _max_targets(value: object) -> int:
 
 def _is_number(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _unit(value: object) -> str:
+    text = _text("unit", value)
+    try:
+        return full_name(text) if text else ""
+    except ValueError:
+        raise _refusal("unit", "the name of a systemd unit", value) from None
 
 
 def _text(name: str, value: object) -> str:

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.module_utils._cgroups import Members
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
+from ansible_collections.pyspy.fleet.plugins.module_utils._facts import Facts
 from ansible_collections.pyspy.fleet.plugins.module_utils._selection import Selectors, choose
 from ansible_collections.pyspy.fleet.plugins.module_utils._survey import Table
 from ansible_collections.pyspy.fleet.tests.unit.plugins.module_utils.tables import (
@@ -120,6 +122,46 @@ def test_min_cpu_keeps_nobody_out_where_cpu_was_not_measured():
     rows = {pid: one._replace(cpu=None) for pid, one in table(*shop()).items()}
     selection = choose(rows, Selectors(min_cpu=50.0))
     assert pids(selection) == [11, 12, 13, 14] and not selection.notes
+
+
+def unit(*pids_in: int, **more: bool) -> Facts:
+    return Facts(unit=Members(frozenset(pids_in), **more))
+
+
+ABSENT = "No process of this host is in the unit shop.service"
+
+
+def test_unit():
+    selection = choose(supervised(), Selectors(unit="shop.service"), unit(5, 10, 11, 12, 13, 14))
+    assert pids(selection) == [12, 11, 13, 14]
+    assert why_not(selection)[40] == "not in the unit shop.service"
+    assert selection.notes == ("unit 'shop.service' matched 5 of the 8 Python processes",)
+
+
+def test_a_unit_of_a_user_is_called_one():
+    selection = choose(supervised(), Selectors(unit="shop.service"), unit(40, of_users=True))
+    assert selection.notes[0] == (
+        "unit 'shop.service' matched 1 of the 8 Python processes, in a user's own systemd, "
+        "for no unit of the system has that name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "detail"),
+    [
+        (unit(), ABSENT, ""),
+        (unit(systemd=False), ABSENT, "systemd does not run on this host"),
+        (
+            unit(5, 41),
+            "Nothing in the unit shop.service can be a target",
+            "Process 5 (sh) is not Python; Process 41 (sh) is not Python",
+        ),
+    ],
+)
+def test_a_unit_that_cannot_be_had_fails_the_host(facts, reason, detail):
+    with pytest.raises(HostError) as caught:
+        choose(supervised(), Selectors(unit="shop.service"), facts)
+    assert (caught.value.reason, caught.value.detail) == (reason, detail) and caught.value.remedy
 
 
 def test_a_worker_that_is_meant_through_its_master_says_so():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
-from ansible_collections.pyspy.fleet.plugins.module_utils._narrowing import Facts
+from ansible_collections.pyspy.fleet.plugins.module_utils._facts import Facts
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import Stat
 from ansible_collections.pyspy.fleet.plugins.module_utils._selection import MAX_SKIPPED, Selectors, choose
 from ansible_collections.pyspy.fleet.plugins.module_utils._survey import Table
