@@ -37,6 +37,13 @@ options:
       - Units of users' own systemd count where no process is in a unit of the system with that name.
       - The host fails when no process is in the unit, or none that could be taken.
     type: str
+  port:
+    description:
+      - Take processes that listen on this TCP port, in any network namespace, so also inside of containers.
+      - Workers that were forked by a process that listens do so too. UDP and unix sockets do not count.
+      - The host fails when nobody listens on it, or nobody who could be taken.
+      - Who listens is known to root and to the user of the process only.
+    type: int
   children_of:
     description:
       - Take processes below this one in the process tree, by its PID. Children of children count, it itself does not.
@@ -66,8 +73,8 @@ options:
     default: 8
 notes:
   - Given together, the selectors narrow.
-  - Without O(pids), O(pattern), O(user), O(unit) and O(children_of) only processes that use CPU right now are taken.
-    Where none does, those that used most CPU over their life are taken, and a note in the result says so.
+  - Without O(pids), O(pattern), O(user), O(unit), O(port) and O(children_of) only processes that use CPU right now are
+    taken. Where none does, those that used most CPU over their life are taken, and a note in the result says so.
   - Helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
     collection are never taken.
   - Masters are not taken unless O(process_role) asks for them. A process that only seems a master, because it has

@@ -25,6 +25,7 @@ SELECTOR_ARGUMENTS: ArgumentSpec = {
     "pattern": {"type": "str"},
     "user": {"type": "str"},
     "unit": {"type": "str"},
+    "port": {"type": "int"},
     "children_of": {"type": "int"},
     "process_role": {"type": "str", "default": "worker", "choices": ["worker", "master", "any"]},
     "min_cpu": {"type": "float", "default": 0.0},

@@ -18,17 +18,20 @@ from typing import Dict, Iterable, NamedTuple, Optional, Set
 from ._cgroups import Members, members, parse_cgroup, place
 from ._procfs import Gone, ProcessDir
 from ._selectors import Selectors
+from ._sockets import Listeners, find_listeners
 from ._survey import Table
 
 
 class Facts(NamedTuple):
     """None where it was not asked for.
 
-    ``uid`` is the number of the selector ``user``, ``unit`` who is in the unit of that selector.
+    ``uid`` is the number of the selector ``user``; ``unit`` is who is in the unit of that selector, ``port`` who
+    listens on that port.
     """
 
     uid: Optional[int] = None
     unit: Optional[Members] = None
+    port: Optional[Listeners] = None
 
 
 NO_FACTS = Facts()
@@ -36,7 +39,11 @@ NO_FACTS = Facts()
 
 def gather(table: Table, selectors: Selectors, uid: Optional[int]) -> Facts:
     """What the selectors need of this host, as it is now."""
-    return Facts(uid, unit=_unit(table, selectors.unit) if selectors.unit else None)
+    return Facts(
+        uid,
+        unit=_unit(table, selectors.unit) if selectors.unit else None,
+        port=_port(table, selectors.port) if selectors.port else None,
+    )
 
 
 def _unit(table: Table, name: str) -> Members:
@@ -49,6 +56,12 @@ def _unit(table: Table, name: str) -> Members:
         places.update((pid, place(paths, init)) for pid, paths in rest.items())
         found = members(places, name)
     return found._replace(systemd=os.path.isdir("/run/systemd/system"))  # what sd_booted(3) goes by
+
+
+def _port(table: Table, port: int) -> Listeners:
+    python = _python(table)
+    found = find_listeners(python, port)
+    return found if found.pids else found.plus(find_listeners(_programs(table) - python, port))
 
 
 def _cgroups(pids: Iterable[int]) -> Dict[int, Dict[str, str]]:

@@ -15,12 +15,14 @@ from ._cgroups import Members
 from ._errors import HostError
 from ._facts import Facts
 from ._selectors import Selectors
+from ._sockets import Listeners
 from ._survey import Row, Table
 from ._workers import HELPER, display_name
 
 #: More of what is wrong is not told at once.
 _MOST = 10
 _LIST = "`ansible HOST -b -m pyspy.fleet.python_process_info` lists the Python processes of a host"
+_LISTENERS = "`ss -ltnp` on the host lists who listens on which port"
 _STALE = "PIDs change at every restart; " + _LIST
 
 
@@ -33,6 +35,8 @@ def require(table: Table, selectors: Selectors, facts: Facts) -> None:
             raise HostError(problem + ", so nothing is below it", "", _STALE)
     if facts.unit is not None:
         _require_unit(table, selectors.unit, facts.unit)
+    if facts.port is not None:
+        _require_port(table, selectors.port, facts.port)
 
 
 def _require_pids(table: Table, pids: Tuple[int, ...]) -> None:
@@ -50,6 +54,21 @@ def _require_unit(table: Table, name: str, unit: Members) -> None:
     problems = _problems(table, sorted(unit.pids))
     if len(problems) == len(unit.pids):
         raise HostError("Nothing in the unit %s can be a target" % name, "; ".join(problems[:_MOST]), _LIST)
+
+
+def _require_port(table: Table, number: int, port: Listeners) -> None:
+    if not port.pids:
+        several = "%d process%s" % (len(port.unknown), "" if len(port.unknown) == 1 else "es")
+        unseen = "the open files of %s cannot all be read" % several if port.unknown else ""
+        remedy = "use become (-b): root may read them" if unseen else _LISTENERS
+        if port.heard:
+            reason = "Somebody listens on TCP port %d, and who it is cannot be told" % number
+            raise HostError(reason, unseen or "the kernel itself does, or a process that is hidden from us", remedy)
+        nobody = "Nobody that can be seen" if unseen else "Nobody"
+        raise HostError("%s listens on TCP port %d" % (nobody, number), unseen, remedy)
+    problems = _problems(table, sorted(port.pids))
+    if len(problems) == len(port.pids):
+        raise HostError("What listens on TCP port %d cannot be a target" % number, "; ".join(problems[:_MOST]), _LIST)
 
 
 def _problems(table: Table, pids: Iterable[int]) -> List[str]:

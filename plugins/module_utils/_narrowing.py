@@ -69,6 +69,13 @@ class Narrowing:
             return "not below process %d" % selectors.children_of
         if self._facts.unit is not None and pid not in self._facts.unit.pids:
             return "not in the unit " + selectors.unit
+        port = self._facts.port
+        if port is not None and not port.pids & {pid, role.master}:
+            return (
+                "its open files cannot all be read, so it may listen on port %d or not" % selectors.port
+                if pid in port.unknown
+                else "does not listen on port %d" % selectors.port
+            )
         if selectors.pattern and not self._pattern & {pid, role.speaker, role.master}:
             return "does not match the pattern"
         if self._facts.uid is not None and process.row.uid != self._facts.uid:
@@ -86,6 +93,8 @@ class Narrowing:
             said.append("was named")
         if role.master in self._pattern and not self._pattern & {pid, role.speaker}:
             said.append("matches the pattern")
+        if self._facts.port is not None and role.master in self._facts.port.pids and pid not in self._facts.port.pids:
+            said.append("listens on port %d" % selectors.port)
         return "its master %d %s" % (role.master, " and ".join(said)) if said else ""
 
     def notes(self, found: List[Candidate]) -> List[str]:
@@ -115,6 +124,12 @@ class Narrowing:
             notes.append("unit '%s' matched %d %s" % (selectors.unit, len(unit.pids & python), of_python))
             if unit.of_users:
                 notes[-1] += ", in a user's own systemd, for no unit of the system has that name"
+        port = self._facts.port
+        if port is not None:
+            notes.append("port %d matched %d %s" % (selectors.port, len(port.pids & python), of_python))
+            unknown = len(port.unknown & python)
+            if unknown:
+                notes[-1] += "; of %d it cannot be told, for not all their open files can be read" % unknown
         if selectors.process_role == MASTER:
             masters = sum(process.role.role == MASTER for process in mine)
             notes.append("process_role 'master' matched %d %s" % (masters, of_python))

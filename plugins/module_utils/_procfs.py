@@ -185,14 +185,22 @@ class ProcessDir:
 
     def exe(self) -> Optional[str]:
         """The executable's path as the kernel names it; None when we may not know, or there is none."""
+        return self.link("exe")
+
+    def link(self, name: str) -> Optional[str]:
+        """What one of its links says, without following it; None when we may not know, or there is none."""
         try:
-            return os.readlink("exe", dir_fd=self._fd)
+            return os.readlink(name, dir_fd=self._fd)
         except OSError:
             return None
 
     def cgroup(self) -> bytes:
         """The cgroups it is in, a line for each hierarchy."""
         return self._read("cgroup")
+
+    def net(self, name: str) -> bytes:
+        """A table of its network namespace ("tcp"), from its beginning; :class:`Gone` too where there is no such."""
+        return self._read("net/" + name)
 
     def maps(self) -> Optional[bytes]:
         """The map of its memory, for :func:`parse_maps`; None when we may not know."""

@@ -29,6 +29,7 @@ class Selectors(NamedTuple):
     pattern: str = ""
     user: str = ""
     unit: str = ""
+    port: int = 0
     children_of: int = 0
     process_role: str = WORKER
     min_cpu: float = 0.0
@@ -42,7 +43,8 @@ class Selectors(NamedTuple):
             pattern=_expression("pattern", data.get("pattern")),
             user=_text("user", data.get("user")),
             unit=_unit(data.get("unit")),
-            children_of=_pid(data.get("children_of")),
+            port=_number("port", data.get("port"), 2**16 - 1),
+            children_of=_number("children_of", data.get("children_of"), _MOST_PID),
             process_role=_process_role(data.get("process_role")),
             min_cpu=_min_cpu(data.get("min_cpu")),
             exclude=_expression("exclude", data.get("exclude")),
@@ -51,7 +53,7 @@ class Selectors(NamedTuple):
 
     def names_some(self) -> bool:
         """Were processes named in any way, or is it "whatever is hot"?"""
-        return bool(self.pids or self.pattern or self.user or self.unit or self.children_of)
+        return bool(self.pids or self.pattern or self.user or self.unit or self.port or self.children_of)
 
     def uid(self) -> Optional[int]:
         """The user's number on this host, None when no user was asked for; HostError when there is no such user."""
@@ -74,11 +76,11 @@ def _pids(value: object) -> Tuple[int, ...]:
     return tuple(value)
 
 
-def _pid(value: object) -> int:
+def _number(name: str, value: object, most: int) -> int:
     if value is None:
         return 0
-    if not isinstance(value, int) or not _is_number(value, 1, _MOST_PID):
-        raise _refusal("children_of", "a number above 0", value)
+    if not isinstance(value, int) or not _is_number(value, 1, most):
+        raise _refusal(name, "a number from 1 to %d" % most, value)
     return value
 
 

@@ -11,6 +11,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._cgroups import Member
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
 from ansible_collections.pyspy.fleet.plugins.module_utils._facts import Facts
 from ansible_collections.pyspy.fleet.plugins.module_utils._selection import Selectors, choose
+from ansible_collections.pyspy.fleet.plugins.module_utils._sockets import Listeners
 from ansible_collections.pyspy.fleet.plugins.module_utils._survey import Table
 from ansible_collections.pyspy.fleet.tests.unit.plugins.module_utils.tables import (
     PY,
@@ -161,6 +162,62 @@ def test_a_unit_of_a_user_is_called_one():
 def test_a_unit_that_cannot_be_had_fails_the_host(facts, reason, detail):
     with pytest.raises(HostError) as caught:
         choose(supervised(), Selectors(unit="shop.service"), facts)
+    assert (caught.value.reason, caught.value.detail) == (reason, detail) and caught.value.remedy
+
+
+def port(*listening: int, unknown: tuple[int, ...] = (), heard: bool = True) -> Facts:
+    return Facts(port=Listeners(frozenset(listening), frozenset(unknown), heard))
+
+
+def test_port():
+    selection = choose(supervised(), Selectors(port=8000), port(10, 11, 12, 13, 14))
+    assert pids(selection) == [12, 11, 13, 14]
+    assert why_not(selection)[40] == "does not listen on port 8000"
+    assert selection.targets[0].reason == "gunicorn worker, 90.0 % CPU"
+    assert selection.notes == ("port 8000 matched 5 of the 8 Python processes",)
+
+
+def test_workers_of_a_master_that_listens_alone():
+    selection = choose(supervised(), Selectors(port=8000), port(10))
+    assert pids(selection) == [12, 11, 13, 14]
+    assert selection.targets[0].reason == "gunicorn worker, 90.0 % CPU; its master 10 listens on port 8000"
+
+
+def test_port_of_processes_that_cannot_be_seen():
+    selection = choose(supervised(), Selectors(port=8000), port(12, unknown=(40, 5)))
+    assert pids(selection) == [12]
+    assert why_not(selection)[40] == "its open files cannot all be read, so it may listen on port 8000 or not"
+    assert selection.notes == (
+        "port 8000 matched 1 of the 8 Python processes; "
+        "of 1 it cannot be told, for not all their open files can be read",
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "detail"),
+    [
+        (port(heard=False), "Nobody listens on TCP port 80", ""),
+        (
+            port(heard=False, unknown=(5, 40)),
+            "Nobody that can be seen listens on TCP port 80",
+            "the open files of 2 processes cannot all be read",
+        ),
+        (
+            port(unknown=(40,)),
+            "Somebody listens on TCP port 80, and who it is cannot be told",
+            "the open files of 1 process cannot all be read",
+        ),
+        (
+            port(),
+            "Somebody listens on TCP port 80, and who it is cannot be told",
+            "the kernel itself does, or a process that is hidden from us",
+        ),
+        (port(5), "What listens on TCP port 80 cannot be a target", "Process 5 (sh) is not Python"),
+    ],
+)
+def test_a_port_that_cannot_be_had_fails_the_host(facts, reason, detail):
+    with pytest.raises(HostError) as caught:
+        choose(supervised(), Selectors(port=80), facts)
     assert (caught.value.reason, caught.value.detail) == (reason, detail) and caught.value.remedy
 
 

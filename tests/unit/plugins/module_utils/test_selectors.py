@@ -14,12 +14,13 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._selectors import PROC
 
 def test_selectors_from_the_wire():
     given = {"pids": [5, 6], "pattern": "a|b", "user": "root", "exclude": "c", "max_targets": 3}
-    given.update(unit="web", children_of=7, process_role="any", min_cpu=2)
+    given.update(unit="web", port=80, children_of=7, process_role="any", min_cpu=2)
     expected = Selectors(
         pids=(5, 6),
         pattern="a|b",
         user="root",
         unit="web.service",
+        port=80,
         children_of=7,
         process_role="any",
         min_cpu=2.0,
@@ -46,6 +47,7 @@ def test_the_argument_spec_and_the_selectors_agree():
         ({"pattern": "a"}, True),
         ({"user": "a"}, True),
         ({"children_of": 5}, True),
+        ({"port": 5}, True),
         ({"unit": "a.service"}, True),
         ({"process_role": "master", "min_cpu": 5.0, "exclude": "a", "max_targets": 1}, False),
     ],
@@ -72,9 +74,12 @@ def test_who_names_processes(given, names):
         ({"pids": [True]}, "The selector pids is not a list of numbers above 0", "got True"),
         ({"unit": "web;ls"}, "The selector unit is not the name of a systemd unit", "got 'web;ls'"),
         ({"unit": 5}, "The selector unit is not a text", "got 5"),
-        ({"children_of": 0}, "The selector children_of is not a number above 0", "got 0"),
-        ({"children_of": "5"}, "The selector children_of is not a number above 0", "got '5'"),
-        ({"children_of": 2**40}, "The selector children_of is not a number above 0", "got 1099511627776"),
+        ({"port": 0}, "The selector port is not a number from 1 to 65535", "got 0"),
+        ({"port": 65536}, "The selector port is not a number from 1 to 65535", "got 65536"),
+        ({"port": "80"}, "The selector port is not a number from 1 to 65535", "got '80'"),
+        ({"port": True}, "The selector port is not a number from 1 to 65535", "got True"),
+        ({"children_of": 0}, "The selector children_of is not a number from 1 to 2147483647", "got 0"),
+        ({"children_of": 2**40}, "The selector children_of is not a number from 1 to 2147483647", "got 1099511627776"),
         ({"process_role": "helper"}, "The selector process_role is not one of worker, master, any", "got 'helper'"),
         ({"process_role": ["any"]}, "The selector process_role is not one of worker, master, any", "got ['any']"),
         ({"min_cpu": -1}, "The selector min_cpu is not a number from 0 (per cent of one core)", "got -1"),
