@@ -209,11 +209,16 @@ class ProcessDir:
         except Gone:
             return None
 
-    def file_owner(self) -> Tuple[int, int]:
-        """User and group of its files in ``/proc``: its effective ones, or root's while it is not dumpable.
+    def owner(self) -> Tuple[int, int]:
+        """Its effective user and group, in one call; root's once it has ended, so look again afterwards.
 
-        Its directory itself always shows the effective ones (``task_dump_owner`` in the kernel's fs/proc/base.c).
+        Unlike its files, its directory always shows these (``task_dump_owner`` in the kernel's fs/proc/base.c).
         """
+        found = os.fstat(self._fd)
+        return found.st_uid, found.st_gid
+
+    def file_owner(self) -> Tuple[int, int]:
+        """User and group of its files in ``/proc``: its effective ones, or root's while it is not dumpable."""
         try:
             found = os.stat("status", dir_fd=self._fd)
         except OSError as error:
