@@ -22,6 +22,7 @@ options:
   pattern:
     description:
       - Take processes whose full command line matches this regular expression anywhere, as C(pgrep -f) does.
+        Of a longer one the first 16 KiB are searched.
       - Naming a master means its workers.
     type: str
   user:

@@ -48,9 +48,12 @@ def _require_pids(table: Table, pids: Tuple[int, ...]) -> None:
 
 def _require_unit(table: Table, name: str, unit: Members) -> None:
     if not unit.pids:
-        detail = "" if unit.systemd else "systemd does not run on this host"
+        reason = "No process of this host is in the unit " + name
+        if not unit.systemd:
+            remedy = "name the processes in another way: by port, pattern or user"
+            raise HostError(reason, "systemd does not run on this host", remedy)
         remedy = "`systemctl status '%s'` on the host says whether it runs, and under which name" % name
-        raise HostError("No process of this host is in the unit " + name, detail, remedy)
+        raise HostError(reason, "", remedy)
     problems = _problems(table, sorted(unit.pids))
     if len(problems) == len(unit.pids):
         raise HostError("Nothing in the unit %s can be a target" % name, "; ".join(problems[:_MOST]), _LIST)

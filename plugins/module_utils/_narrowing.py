@@ -9,10 +9,10 @@ Pure. Whether one that is meant is fit for a target is the business of ``_select
 
 from __future__ import annotations
 
-import re
-from typing import Dict, Iterable, List, NamedTuple, Set, Tuple
+from typing import Dict, List, NamedTuple, Set, Tuple
 
 from ._facts import Facts
+from ._matching import matching
 from ._procfs import user_name
 from ._selectors import Selectors
 from ._survey import Row, Table
@@ -54,8 +54,8 @@ class Narrowing:
         self._selectors = selectors
         self._facts = facts
         self._all = [row for row in table.values() if not row.stat.kernel and not row.own]
-        self._pattern = _matching(self._all, selectors.pattern)
-        self._exclude = _matching(self._all, selectors.exclude)
+        self._pattern = matching(self._all, "pattern", selectors.pattern)
+        self._exclude = matching(self._all, "exclude", selectors.exclude)
         self._below = below(table, selectors.children_of) if selectors.children_of else set()
 
     def refusal(self, process: Candidate) -> str:
@@ -156,8 +156,3 @@ def below(table: Table, top: int) -> Set[int]:
             found.add(pid)
             left += children.get(pid, ())
     return found
-
-
-def _matching(rows: Iterable[Row], expression: str) -> Set[int]:
-    search = re.compile(expression).search
-    return {row.stat.pid for row in rows if search(row.command())} if expression else set()

@@ -22,8 +22,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 #: More of one file is never read: a neighbour may have a command line or a map without end (bytes).
 MAX_FILE = 1 << 20
-#: The same for a command line, which is kept for every process of the host.
-MAX_COMMAND = 128 << 10
+#: The same for a command line, which is kept for every process of the host, and searched.
+MAX_COMMAND = 16 << 10
 #: Flag of kernel threads in ``stat`` (PF_KTHREAD of the kernel's sched.h).
 _KERNEL_THREAD = 0x00200000
 #: Most threads of a process that are looked at.
