@@ -58,9 +58,12 @@ class Selection(NamedTuple):
 
 
 def look(selectors: Selectors, pause: float = PAUSE) -> Selection:
-    """Read this host's processes and choose. HostError when what was named cannot be had."""
+    """Read this host's processes and choose. HostError when what was named cannot be had.
+
+    Without a pause CPU is not measured, unless a selector goes by it.
+    """
     uid = selectors.uid()
-    table = survey(pause)
+    table = survey(pause or (PAUSE if selectors.min_cpu else 0.0))
     return choose(table, selectors, gather(table, selectors, uid))
 
 
