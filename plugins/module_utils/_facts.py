@@ -7,19 +7,22 @@
 The second edge below ``_selection``, beside ``_survey``: each thing is read only where its selector was given, and of
 those processes only that may become targets. Where none of these is what was named, the others are read too, to say
 what is there instead. A PID that has changed hands since the table was made does no harm: the target that was meant is
-gone, and whoever attaches compares start times.
+gone, and whoever attaches compares start times. What only some selectors need is imported there: every host pays for
+every import in every pass.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, NamedTuple, Optional, Set
+from typing import TYPE_CHECKING, Dict, Iterable, NamedTuple, Optional, Set
 
-from ._cgroups import Members, members, parse_cgroup, place
 from ._procfs import Gone, ProcessDir
 from ._selectors import Selectors
-from ._sockets import Listeners, find_listeners
 from ._survey import Table
+
+if TYPE_CHECKING:
+    from ._cgroups import Members
+    from ._sockets import Listeners
 
 
 class Facts(NamedTuple):
@@ -47,6 +50,8 @@ def gather(table: Table, selectors: Selectors, uid: Optional[int]) -> Facts:
 
 
 def _unit(table: Table, name: str) -> Members:
+    from ._cgroups import members, place
+
     python = _python(table)
     init = _cgroups([1]).get(1, {})
     places = {pid: place(paths, init) for pid, paths in _cgroups(python).items()}
@@ -59,12 +64,16 @@ def _unit(table: Table, name: str) -> Members:
 
 
 def _port(table: Table, port: int) -> Listeners:
+    from ._sockets import find_listeners
+
     python = _python(table)
     found = find_listeners(python, port)
     return found if found.pids else found.plus(find_listeners(_programs(table) - python, port))
 
 
 def _cgroups(pids: Iterable[int]) -> Dict[int, Dict[str, str]]:
+    from ._cgroups import parse_cgroup
+
     found = {}
     for pid in pids:
         try:

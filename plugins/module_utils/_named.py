@@ -9,15 +9,17 @@ Pure. A pattern that nothing matches is an answer; a PID that is not there is a 
 
 from __future__ import annotations
 
-from typing import Iterable, List, Tuple
+from typing import TYPE_CHECKING, Iterable, List, Tuple
 
-from ._cgroups import Members
 from ._errors import HostError
 from ._facts import Facts
 from ._selectors import Selectors
-from ._sockets import Listeners
 from ._survey import Row, Table
 from ._workers import HELPER, display_name
+
+if TYPE_CHECKING:
+    from ._cgroups import Members
+    from ._sockets import Listeners
 
 #: More of what is wrong is not told at once.
 _MOST = 10

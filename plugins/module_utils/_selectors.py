@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Mapping, NamedTuple, Optional, Tuple
 
-from ._cgroups import full_name
 from ._errors import HostError
 from ._procfs import user_id
 from ._workers import MASTER, WORKER
@@ -114,8 +113,12 @@ def _is_number(value: object, least: int, most: int) -> bool:
 
 def _unit(value: object) -> str:
     text = _text("unit", value)
+    if not text:
+        return ""
+    from ._cgroups import full_name
+
     try:
-        return full_name(text) if text else ""
+        return full_name(text)
     except ValueError:
         raise _refusal("unit", "the name of a systemd unit", value) from None
 
