@@ -198,10 +198,6 @@ class ProcessDir:
         """The cgroups it is in, a line for each hierarchy."""
         return self._read("cgroup")
 
-    def net(self, name: str) -> bytes:
-        """A table of its network namespace ("tcp"), from its beginning; :class:`Gone` too where there is no such."""
-        return self._read("net/" + name)
-
     def maps(self) -> Optional[bytes]:
         """The map of its memory, for :func:`parse_maps`; None when we may not know."""
         try:

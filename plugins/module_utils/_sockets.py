@@ -19,6 +19,10 @@ from ._procfs import Gone, ProcessDir
 
 #: So many open files of one process are looked through, the lowest numbers first; listeners are opened early.
 MAX_FILES = 4096
+#: So much of a table is read at most (bytes); some 100,000 listeners.
+MAX_TABLE = 16 << 20
+#: TCP_LISTEN and TCP_SYN_RECV (the kernel's net/tcp_states.h).
+_LISTEN, _SYN_RECV = b"0A", b"03"
 
 
 class Listeners(NamedTuple):
@@ -38,8 +42,7 @@ class Listeners(NamedTuple):
 def parse_listeners(data: bytes, port: int) -> Set[int]:
     """Inodes of the sockets that listen on a port, from ``net/tcp`` or ``net/tcp6``.
 
-    See proc_net_tcp in the kernel's documentation; state 0A is TCP_LISTEN. The kernel lists listening sockets before
-    all others, so a table that was cut has them.
+    See proc_net_tcp in the kernel's documentation.
     """
     line = rb"^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:[0-9A-F]{4} 0A \S+ \S+ \S+ +\d+ +\d+ (\d+) " % port
     return {int(match.group(1)) for match in re.finditer(line, data, re.MULTILINE)} - {0}
@@ -75,11 +78,38 @@ def find_listeners(pids: Iterable[int], port: int) -> Listeners:
 def _listening(process: ProcessDir, port: int) -> Set[str]:
     """What links to the listening sockets in the process's network namespace look like."""
     try:
-        version_6 = process.net("tcp6")
-    except Gone:
-        version_6 = b""  # a kernel without it; that the process lives the next line tells
-    inodes = parse_listeners(process.net("tcp"), port) | parse_listeners(version_6, port)
+        inodes = _read_table(process, "net/tcp6", port)
+    except OSError:
+        inodes = set()  # a kernel without it; that the process lives the next table tells
+    try:
+        inodes |= _read_table(process, "net/tcp", port)
+    except OSError as error:
+        raise Gone(process.pid) from error
     return {"socket:[%d]" % inode for inode in inodes}
+
+
+def _read_table(process: ProcessDir, name: str, port: int) -> Set[int]:
+    """Read as far as there are listeners: the kernel lists them first, and of connections there may be a million."""
+    inodes: Set[int] = set()
+    rest, size = b"", 0
+    table = process.open(name)
+    try:
+        while size < MAX_TABLE:
+            part = os.read(table, 65536)
+            size += len(part)
+            lines, _end, rest = (rest + part).rpartition(b"\n")
+            inodes |= parse_listeners(lines, port)
+            if not part or _past_listeners(lines):
+                break
+    finally:
+        os.close(table)
+    return inodes
+
+
+def _past_listeners(lines: bytes) -> bool:
+    """Do these lines end among connections? Kernels before 4.4 list those half made beside their listeners."""
+    fields = lines.rpartition(b"\n")[2].split()
+    return len(fields) > 9 and fields[0][:1].isdigit() and fields[3] not in (_LISTEN, _SYN_RECV)
 
 
 def _holds(process: ProcessDir, sockets: Set[str]) -> Optional[bool]:

@@ -93,6 +93,32 @@ def test_who_was_forked_after_listening_listens_too(forked, family, address):
             assert find_listeners([os.getpid()], away) == Listeners(), "a connection is no listener"
 
 
+def test_a_table_of_many_pieces():
+    """The kernel gives it page by page; the listeners come first, whatever else there is."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _number in range(200)]
+    clients = [socket.create_connection(listeners[0].getsockname()) for _number in range(50)]
+    try:
+        for listener in listeners:
+            assert find_listeners([os.getpid()], listener.getsockname()[1]).pids == {os.getpid()}
+    finally:
+        for one in listeners + clients:
+            one.close()
+
+
+@pytest.mark.parametrize(
+    ("lines", "past"),
+    [
+        (HEAD.rstrip(), False),
+        (line(0, "00000000", 80, "0A", 5, 0).rstrip(), False),
+        (line(0, "00000000", 80, "01", 5, 0) + line(0, "00000000", 80, "03", 5, 0).rstrip(), False),
+        (line(0, "00000000", 80, "0A", 5, 0) + line(0, "00000000", 80, "01", 5, 0).rstrip(), True),
+        ("", False),
+    ],
+)
+def test_where_the_listeners_end(lines, past):
+    assert _sockets._past_listeners(lines.encode()) is past
+
+
 def test_what_cannot_be_told_is_called_so(forked, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         child = fork(forked)
