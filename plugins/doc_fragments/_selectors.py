@@ -22,6 +22,7 @@ options:
   pattern:
     description:
       - Take processes whose full command line matches this regular expression anywhere, as C(pgrep -f) does.
+        Of a longer one the first 16 KiB are searched.
       - Naming a master means its workers.
     type: str
   user:
@@ -29,6 +30,39 @@ options:
       - Take processes of this user, given by name or by number. The effective user counts.
       - The host fails when it has no such user.
     type: str
+  unit:
+    description:
+      - Take processes of this systemd unit. V(web) is V(web.service), V(web@) all instances of a template, and
+        V(*) and V(?) are wildcards, as for C(systemctl).
+      - The unit a process is in counts, and the slices above that. So V(user-1000.slice) takes all that this user runs.
+      - Units of users' own systemd count where no process is in a unit of the system with that name.
+      - The host fails when no process is in the unit, or none that could be taken.
+    type: str
+  port:
+    description:
+      - Take processes that listen on this TCP port, in any network namespace, so also inside of containers.
+      - Workers that were forked by a process that listens do so too. UDP and unix sockets do not count.
+      - The host fails when nobody listens on it, or nobody who could be taken.
+      - Who listens is known to root and to the user of the process only.
+    type: int
+  children_of:
+    description:
+      - Take processes below this one in the process tree, by its PID. Children of children count, it itself does not.
+      - The host fails when there is no such process.
+    type: int
+  process_role:
+    description:
+      - With V(worker) take workers, and processes that have neither master nor workers.
+      - With V(master) take masters only, as gunicorn's, also where O(pids) names one.
+      - With V(any) take all of these. Helpers are never taken.
+    type: str
+    choices: [worker, master, any]
+    default: worker
+  min_cpu:
+    description:
+      - Take processes that use at least this much CPU, in per cent of one core, measured over half a second.
+    type: float
+    default: 0.0
   exclude:
     description:
       - Leave out processes whose full command line matches this regular expression anywhere.
@@ -40,10 +74,11 @@ options:
     default: 8
 notes:
   - Given together, the selectors narrow.
-  - Without O(pids), O(pattern) and O(user) only processes that use CPU right now are taken. Where none does,
-    those that used most CPU over their life are taken, and a note in the result says so.
-  - Masters, helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
-    collection are not taken. A process that only seems a master, because it has children like itself, is taken
-    when it uses at least 10 % CPU itself.
+  - Without O(pids), O(pattern), O(user), O(unit), O(port) and O(children_of) only processes that use CPU right now are
+    taken. Where none does, those that used most CPU over their life are taken, and a note in the result says so.
+  - Helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
+    collection are never taken.
+  - Masters are not taken unless O(process_role) asks for them. A process that only seems a master, because it has
+    children like itself, is taken when it uses at least 10 % CPU itself.
   - No match is not a failure. The host is ok, and notes in the result say which selector matched how many processes.
 """

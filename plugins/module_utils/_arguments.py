@@ -24,6 +24,11 @@ SELECTOR_ARGUMENTS: ArgumentSpec = {
     "pids": {"type": "list", "elements": "int"},
     "pattern": {"type": "str"},
     "user": {"type": "str"},
+    "unit": {"type": "str"},
+    "port": {"type": "int"},
+    "children_of": {"type": "int"},
+    "process_role": {"type": "str", "default": "worker", "choices": ["worker", "master", "any"]},
+    "min_cpu": {"type": "float", "default": 0.0},
     "exclude": {"type": "str"},
     "max_targets": {"type": "int", "default": 8},
 }

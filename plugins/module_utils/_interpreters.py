@@ -38,8 +38,9 @@ _LIBRARY = re.compile(r"libpython(\d\.\d+)([dmut]*)\.so(?:\.|\Z)")
 _PYPY_LIBRARY = re.compile(r"libpypy(\d\.\d+)?-c\.so")
 #: Extension modules: …/lib-dynload/_json.cpython-311-x86_64-linux-gnu.so
 _EXTENSION = re.compile(r"\.cpython-(\d)(\d+)([dmut]*)-[^/]*\.so\Z")
-#: Maps without this need not be taken apart: on a large host most are of programs that have nothing to do with Python.
-_SIGN = re.compile(rb"libpython|libpypy|\.cpython-")
+#: Maps without these need not be taken apart: on a large host most are of programs that have nothing to do with
+#: Python. Looked for one by one, for that takes a tenth of the time of an expression for all three.
+_SIGNS = (b"libpython", b"libpypy", b".cpython-")
 #: Process titles of managers that are always Python: all that an ordinary user sees of them.
 _TITLE = re.compile(r"gunicorn: |\[celeryd?[: ]|uWSGI (?:master|worker)|rq:worker:")
 
@@ -73,7 +74,7 @@ def identify(process: ProcessDir, comm: str, argv: Sequence[str]) -> Optional[In
     verdict = judge(exe, comm, argv)
     if exe is not None and undecided(verdict):
         maps = process.maps()
-        if maps is not None and _SIGN.search(maps):
+        if maps is not None and any(sign in maps for sign in _SIGNS):
             verdict = judge(exe, comm, argv, parse_maps(maps))
     return verdict
 

@@ -22,8 +22,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 #: More of one file is never read: a neighbour may have a command line or a map without end (bytes).
 MAX_FILE = 1 << 20
-#: The same for a command line, which is kept for every process of the host.
-MAX_COMMAND = 128 << 10
+#: The same for a command line, which is kept for every process of the host, and searched.
+MAX_COMMAND = 16 << 10
 #: Flag of kernel threads in ``stat`` (PF_KTHREAD of the kernel's sched.h).
 _KERNEL_THREAD = 0x00200000
 #: Most threads of a process that are looked at.
@@ -185,10 +185,18 @@ class ProcessDir:
 
     def exe(self) -> Optional[str]:
         """The executable's path as the kernel names it; None when we may not know, or there is none."""
+        return self.link("exe")
+
+    def link(self, name: str) -> Optional[str]:
+        """What one of its links says, without following it; None when we may not know, or there is none."""
         try:
-            return os.readlink("exe", dir_fd=self._fd)
+            return os.readlink(name, dir_fd=self._fd)
         except OSError:
             return None
+
+    def cgroup(self) -> bytes:
+        """The cgroups it is in, a line for each hierarchy."""
+        return self._read("cgroup")
 
     def maps(self) -> Optional[bytes]:
         """The map of its memory, for :func:`parse_maps`; None when we may not know."""
@@ -197,11 +205,16 @@ class ProcessDir:
         except Gone:
             return None
 
-    def file_owner(self) -> Tuple[int, int]:
-        """User and group of its files in ``/proc``: its effective ones, or root's while it is not dumpable.
+    def owner(self) -> Tuple[int, int]:
+        """Its effective user and group, in one call; root's once it has ended, so look again afterwards.
 
-        Its directory itself always shows the effective ones (``task_dump_owner`` in the kernel's fs/proc/base.c).
+        Unlike its files, its directory always shows these (``task_dump_owner`` in the kernel's fs/proc/base.c).
         """
+        found = os.fstat(self._fd)
+        return found.st_uid, found.st_gid
+
+    def file_owner(self) -> Tuple[int, int]:
+        """User and group of its files in ``/proc``: its effective ones, or root's while it is not dumpable."""
         try:
             found = os.stat("status", dir_fd=self._fd)
         except OSError as error:

@@ -11,14 +11,27 @@ from typing import Mapping, NamedTuple, Optional, Tuple
 
 from ._errors import HostError
 from ._procfs import user_id
+from ._workers import MASTER, WORKER
+
+#: What ``process_role`` may be. Workers are those of a master, and processes that stand alone.
+PROCESS_ROLES = (WORKER, MASTER, "any")
+_MOST_PID = 2**31 - 1
 
 
 class Selectors(NamedTuple):
-    """What the user asked for; given together they narrow. Empty means not given."""
+    """What the user asked for; given together they narrow. Empty, or 0, means not given.
+
+    ``unit`` is a full name, with wildcards as systemctl takes them; ``min_cpu`` is per cent of one core.
+    """
 
     pids: Tuple[int, ...] = ()
     pattern: str = ""
     user: str = ""
+    unit: str = ""
+    port: int = 0
+    children_of: int = 0
+    process_role: str = WORKER
+    min_cpu: float = 0.0
     exclude: str = ""
     max_targets: int = 8
 
@@ -28,13 +41,18 @@ class Selectors(NamedTuple):
             pids=_pids(data.get("pids")),
             pattern=_expression("pattern", data.get("pattern")),
             user=_text("user", data.get("user")),
+            unit=_unit(data.get("unit")),
+            port=_number("port", data.get("port"), 2**16 - 1),
+            children_of=_number("children_of", data.get("children_of"), _MOST_PID),
+            process_role=_process_role(data.get("process_role")),
+            min_cpu=_min_cpu(data.get("min_cpu")),
             exclude=_expression("exclude", data.get("exclude")),
             max_targets=_max_targets(data.get("max_targets")),
         )
 
     def names_some(self) -> bool:
         """Were processes named in any way, or is it "whatever is hot"?"""
-        return bool(self.pids or self.pattern or self.user)
+        return bool(self.pids or self.pattern or self.user or self.unit or self.port or self.children_of)
 
     def uid(self) -> Optional[int]:
         """The user's number on this host, None when no user was asked for; HostError when there is no such user."""
@@ -52,9 +70,33 @@ def _pids(value: object) -> Tuple[int, ...]:
     if not isinstance(value, (list, tuple)):
         raise _refusal("pids", "a list of numbers", value)
     for pid in value:
-        if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**31:
+        if not _is_number(pid, 1, _MOST_PID):
             raise _refusal("pids", "a list of numbers above 0", pid)
     return tuple(value)
+
+
+def _number(name: str, value: object, most: int) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or not _is_number(value, 1, most):
+        raise _refusal(name, "a number from 1 to %d" % most, value)
+    return value
+
+
+def _process_role(value: object) -> str:
+    if value is None:
+        return WORKER
+    if not isinstance(value, str) or value not in PROCESS_ROLES:
+        raise _refusal("process_role", "one of " + ", ".join(PROCESS_ROLES), value)
+    return value
+
+
+def _min_cpu(value: object) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise _refusal("min_cpu", "a number from 0 (per cent of one core)", value)
+    return float(value)
 
 
 def _max_targets(value: object) -> int:
@@ -63,6 +105,22 @@ def _max_targets(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _refusal("max_targets", "a whole number from 1", value)
     return value
+
+
+def _is_number(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _unit(value: object) -> str:
+    text = _text("unit", value)
+    if not text:
+        return ""
+    from ._cgroups import full_name
+
+    try:
+        return full_name(text)
+    except ValueError:
+        raise _refusal("unit", "the name of a systemd unit", value) from None
 
 
 def _text(name: str, value: object) -> str:

@@ -78,9 +78,9 @@ def _first_look(pid: int, looked: Dict[int, float]) -> Row:
         interpreter = identify(process, stat.comm, argv)
         if interpreter is None:
             return Row(stat, argv)
-        status = process.status()
+        uid, gid = process.owner()  # that it was not over by then, the second look tells
     looked[pid] = when
-    return Row(stat, argv, uid=status.uids[1], gid=status.gids[1], interpreter=interpreter)
+    return Row(stat, argv, uid=uid, gid=gid, interpreter=interpreter)
 
 
 def _second_look(row: Row, when: float) -> Optional[Row]:

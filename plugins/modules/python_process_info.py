@@ -41,6 +41,12 @@ EXAMPLES = r"""
   become: true
   register: processes
 
+- name: See the workers of the service web that listen on port 8000
+  pyspy.fleet.python_process_info:
+    unit: web
+    port: 8000
+  become: true
+
 - name: Show why the others are left out
   ansible.builtin.debug:
     msg: "{{ processes.skipped_processes | map(attribute='reason') | list }}"

@@ -47,6 +47,8 @@ def test_install_record_look_clean_up_and_remove_ad_hoc(fleet: Fleet, tmp_path: 
 
     found = ad_hoc(fleet, tmp_path, "python_process_info", "pattern=gunicorn")
     assert [process["role"] for process in found["targets"]] == ["worker", "worker"]
+    found = ad_hoc(fleet, tmp_path, "python_process_info", "port=8000 process_role=any children_of=1 user=web")
+    assert sorted(process["role"] for process in found["targets"]) == ["master", "worker", "worker"]
     assert ad_hoc(fleet, tmp_path, "cleanup", "")["changed"] is False
 
     would = ad_hoc(fleet, tmp_path, "install", "state=absent", "--check")
@@ -80,7 +82,18 @@ def test_install_and_remove_by_playbook(fleet: Fleet, tmp_path: Path) -> None:
         assert (host.root / BINARY[1:]).exists() is there
 
 
-@pytest.mark.parametrize(("variable", "value", "code"), [("pyspy_pattern", "nonsense", 0), ("pyspy_pids", 999999, 2)])
+@pytest.mark.parametrize(
+    ("variable", "value", "code"),
+    [
+        ("pyspy_pattern", "nonsense", 0),
+        ("pyspy_min_cpu", 100000, 0),
+        ("pyspy_pids", 999999, 2),
+        ("pyspy_children_of", 999999, 2),
+        ("pyspy_unit", "nowhere", 2),
+        ("pyspy_port", 9, 2),
+        ("pyspy_port", 22, 2),
+    ],
+)
 def test_nothing_is_brought_where_there_is_nothing_to_sample(
     fleet: Fleet, tmp_path: Path, variable: str, value: object, code: int
 ) -> None:

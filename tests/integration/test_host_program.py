@@ -95,7 +95,7 @@ def test_under_every_python(directory: str, host: Host, python: Path) -> None:
         assert capture["measure"] == {"kind": kind, "rate": 100, "blocking": False, "native": False}
         assert "burn" in frames(bodies[0])
         assert trace_of(head) == {**UNTOUCHED, "pid": busy.pid}
-        assert host.left == [], "read back after the last of it was given away"
+        assert host.seen_left == [], "read back after the last of it was given away"
         host.wait_until_clean()
 
 

@@ -413,6 +413,49 @@ def test_start_collect_cleanup_and_expiry_race(remote: Callable[..., Remote]) ->
         here.await_clean()
 
 
+def test_the_selector_unit(remote: Callable[..., Remote]) -> None:
+    """A service, instances of a template, and one of a user's own systemd that has a service's name too."""
+    here = remote()
+    loop = "nice -n 19 python3 -c 'while True: pass'"
+
+    def targets(unit: str) -> set[int]:
+        answer = here.ask("info", {"selectors": {"unit": unit}})
+        return {one["pid"] for one in answer["selection"]["targets"]} if answer["ok"] else set()
+
+    def main_pid(unit: str) -> int:
+        return int(here.host.run(f"systemctl show --property=MainPID --value {unit}").stdout)
+
+    units = here.host.root / "run/systemd/system"
+    units.mkdir(exist_ok=True)
+    (units / "job@.service").write_text(f"[Service]\nExecStart=/usr/bin/{loop}\n")
+    here.host.run("loginctl enable-linger deploy")
+    await_condition("deploy's systemd", (here.host.root / "run/user/1000/systemd/private").exists)
+    mine = "systemd-run --user --quiet --unit"
+    here.host.run(
+        f"systemd-run --quiet --unit=shop {loop}; systemctl start job@a job@b;"
+        f"runuser -u deploy -- env XDG_RUNTIME_DIR=/run/user/1000 sh -c '{mine}=shop sleep 9999;"
+        f'{mine}=shop2 python3 -c "import time; time.sleep(9999)"\''
+    )
+    try:
+        shop, first, second = (main_pid(unit) for unit in ("shop", "job@a", "job@b"))
+        await_condition("the targets", lambda: targets("shop") == {shop} and targets("job@") == {first, second})
+        assert targets("job@a.service") == {first} and targets("job@?") == {first, second}
+        assert targets("system.slice") >= {shop, first, second}
+        answer = here.ask("info", {"selectors": {"unit": "shop2"}})
+        assert len(answer["selection"]["targets"]) == 1
+        assert any("in a user's own systemd" in note for note in answer["selection"]["notes"])
+        assert targets("shop2") <= targets("user-1000.slice")
+        here.host.run("systemctl stop shop")
+        imitated = here.ask("info", {"selectors": {"unit": "shop"}})["error"]
+        assert imitated["reason"] == "Nothing in the unit shop.service can be a target"
+        assert imitated["detail"].endswith("(sleep) is not Python")
+        absent = here.ask("info", {"selectors": {"unit": "nowhere"}})["error"]
+        assert absent["reason"] == "No process of this host is in the unit nowhere.service" and absent["remedy"]
+    finally:
+        here.host.run("systemctl stop shop job@a job@b; loginctl terminate-user deploy; true", check=False)
+        here.host.run("loginctl disable-linger deploy; rm /run/systemd/system/job@.service; systemctl daemon-reload")
+
+
 def _at_once(acts: list[Callable[[], Any]]) -> list[Any]:
     results: list[Any] = [None] * len(acts)
 

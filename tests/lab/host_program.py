@@ -71,7 +71,7 @@ class Host:
         self.directory = directory
         self.interpreter = interpreter
         #: What the host found left of the last recording that was collected.
-        self.left: object = None
+        self.seen_left: object = None
 
     def ask(self, operation: str, arguments: dict[str, Any] | None = None, payload: bytes = b"") -> dict[str, Any]:
         data = _bundle.envelope(operation, arguments or {}, payload)
@@ -126,7 +126,7 @@ class Host:
         for _pass in range(20):
             answer = self.ask("collect", {"recording": recording, "patience": 9, "offset": len(data)})
             assert answer["ok"], answer
-            self.left = answer.get("left")
+            self.seen_left = answer.get("left")
             if answer["phase"] == "done":
                 data += base64.b64decode(answer["data"])
                 if len(data) == answer["total"]:

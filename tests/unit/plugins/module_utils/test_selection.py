@@ -2,47 +2,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests of the rooms "selection" and "selectors": the rules on made-up tables, without a process."""
+"""Tests of the rooms "selection" and "named": the rules on made-up tables, without a process."""
 
 from __future__ import annotations
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
-from ansible_collections.pyspy.fleet.plugins.module_utils._interpreters import judge
+from ansible_collections.pyspy.fleet.plugins.module_utils._facts import Facts
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import Stat
-from ansible_collections.pyspy.fleet.plugins.module_utils._selection import MAX_SKIPPED, Selection, Selectors, choose
-from ansible_collections.pyspy.fleet.plugins.module_utils._survey import Row, Table
+from ansible_collections.pyspy.fleet.plugins.module_utils._selection import MAX_SKIPPED, Selectors, choose
+from ansible_collections.pyspy.fleet.plugins.module_utils._survey import Table
 from ansible_collections.pyspy.fleet.plugins.module_utils._workers import Member, judge_roles
-
-PY = "/usr/bin/python3"
-SPAWN = (PY, "-c", "from multiprocessing.spawn import spawn_main; spawn_main()", "--multiprocessing-fork")
-TRACKER = (PY, "-c", "from multiprocessing.resource_tracker import main;main(4)")
-
-
-def row(pid, argv, ppid=1, cpu=0.0, uid=0, exe="/usr/bin/python3.11", state="S", own="", average=0.0, kernel=False):
-    interpreter = None if kernel else judge(exe, argv[0] if argv else "", argv)
-    stat = Stat(pid, "python3", state, ppid, kernel, 0, 1000 + pid)
-    return Row(stat, tuple(argv), own, uid, uid, interpreter, None, cpu if interpreter else None, average)
-
-
-def table(*rows: Row) -> Table:
-    roles = judge_roles(Member(one.stat.pid, one.stat.ppid, one.argv) for one in rows if one.interpreter)
-    return {one.stat.pid: one._replace(role=roles.get(one.stat.pid)) for one in rows}
-
-
-def shop(busy: float = 90.0) -> list[Row]:
-    """gunicorn with four workers, of which one is busy."""
-    rows = [row(10, ("gunicorn: master [shop]",))]
-    rows += [row(10 + n, ("gunicorn: worker [shop]",), 10, busy if n == 2 else 0.0, uid=33) for n in (1, 2, 3, 4)]
-    return rows
-
-
-def pids(selection: Selection) -> list[int]:
-    return [process.pid for process in selection.targets]
-
-
-def why_not(selection: Selection) -> dict[int, str]:
-    return {process.pid: process.reason for process in selection.skipped}
+from ansible_collections.pyspy.fleet.tests.unit.plugins.module_utils.tables import (
+    PY,
+    SPAWN,
+    TRACKER,
+    pids,
+    row,
+    shop,
+    table,
+    why_not,
+)
 
 
 def test_nothing_typed_takes_the_busy_workers_only():
@@ -98,7 +78,7 @@ def test_selectors_narrow(selectors, chosen):
         row(40, (PY, "/srv/job.py", "--n", "5"), cpu=99.0),
         row(50, ("nginx", "-g"), exe="/usr/sbin/nginx"),
     ]
-    selection = choose(table(*rows), selectors, 33 if selectors.user else None)
+    selection = choose(table(*rows), selectors, Facts(uid=33 if selectors.user else None))
     assert pids(selection) == chosen
     assert {10, 11, 12, 13, 14, 40} == {*chosen, *why_not(selection)}, "each Python process has its line"
 
@@ -108,7 +88,9 @@ def test_reasons_name_the_selector():
     assert why_not(choose(table(*rows), Selectors(pattern="job")))[11] == "does not match the pattern"
     assert why_not(choose(table(*rows), Selectors(pids=(40,))))[11] == "not among the given pids"
     assert why_not(choose(table(*rows), Selectors(exclude="job")))[40] == "matches exclude"
-    assert why_not(choose(table(*rows), Selectors(user="www-data"), 33))[40] == "runs as root, not as www-data"
+    assert (
+        why_not(choose(table(*rows), Selectors(user="www-data"), Facts(uid=33)))[40] == "runs as root, not as www-data"
+    )
 
 
 def test_a_named_master_says_what_became_of_it():
@@ -200,7 +182,9 @@ def test_notes_say_how_much_was_matched():
     assert choose(rows, Selectors(pattern="gunicron")).notes == (
         "pattern 'gunicron' matched 3 of 8 processes (5 are Python); none of those matched is Python",
     )
-    assert choose(rows, Selectors(user="www-data"), 33).notes == ("user 'www-data' runs 4 of the 5 Python processes",)
+    assert choose(rows, Selectors(user="www-data"), Facts(uid=33)).notes == (
+        "user 'www-data' runs 4 of the 5 Python processes",
+    )
     assert choose(rows, Selectors(exclude="zope")).notes == ("exclude 'zope' matched 0 of 8 processes (5 are Python)",)
     assert choose(table(*nginx), Selectors()).notes == ("none of the 3 processes is Python",)
 
@@ -225,42 +209,3 @@ def test_the_fields_on_the_wire():
     wire = choose(table(*shop()), Selectors()).targets[0].to_wire()
     assert list(wire) == ["pid", "start", "user", "name", "role", "python", "cpu", "reason"]
     assert (wire["pid"], wire["start"], wire["role"], wire["python"], wire["cpu"]) == (12, 1012, "worker", "3.11", 90.0)
-
-
-def test_selectors_from_the_wire():
-    given = {"pids": [5, 6], "pattern": "a|b", "user": "root", "exclude": "c", "max_targets": 3}
-    assert Selectors.from_wire(given) == Selectors((5, 6), "a|b", "root", "c", 3)
-    assert Selectors.from_wire({}) == Selectors() == Selectors.from_wire(dict.fromkeys(given))
-    assert Selectors(user="root").uid() == 0 and Selectors().uid() is None
-
-
-@pytest.mark.parametrize(
-    ("data", "reason", "detail"),
-    [
-        (
-            {"pattern": "gunicorn("},
-            "The selector pattern is not a regular expression",
-            "missing ), unterminated subpattern",
-        ),
-        ({"exclude": "*"}, "The selector exclude is not a regular expression", "nothing to repeat at position 0"),
-        ({"pattern": 5}, "The selector pattern is not a text", "got 5"),
-        ({"user": ["root"]}, "The selector user is not a text", "got ['root']"),
-        ({"pids": 5}, "The selector pids is not a list of numbers", "got 5"),
-        ({"pids": [0]}, "The selector pids is not a list of numbers above 0", "got 0"),
-        ({"pids": [-4]}, "The selector pids is not a list of numbers above 0", "got -4"),
-        ({"pids": ["5"]}, "The selector pids is not a list of numbers above 0", "got '5'"),
-        ({"pids": [True]}, "The selector pids is not a list of numbers above 0", "got True"),
-        ({"max_targets": 0}, "The selector max_targets is not a whole number from 1", "got 0"),
-        ({"max_targets": 1.5}, "The selector max_targets is not a whole number from 1", "got 1.5"),
-    ],
-)
-def test_bad_selectors(data, reason, detail):
-    with pytest.raises(HostError) as caught:
-        Selectors.from_wire(data)
-    assert caught.value.reason == reason and detail in caught.value.detail and caught.value.remedy
-
-
-def test_no_such_user():
-    with pytest.raises(HostError, match="No user 'www-dat' on this host") as caught:
-        Selectors(user="www-dat").uid()
-    assert caught.value.remedy

@@ -264,12 +264,15 @@ print(json.dumps([process.to_wire() for process in selection.targets]))
 @pytest.mark.parametrize("python", pythons())
 def test_look_runs_under_each_python_and_finds_it(start, tmp_path, python):
     script = tmp_path / "app.py"
-    script.write_text("print('up', flush=True)\nwhile True: pass\n")
+    script.write_text(
+        "import socket\nlistener = socket.create_server(('127.0.0.1', 0))\n"
+        "print(listener.getsockname()[1], flush=True)\nwhile True: pass\n"
+    )
     child = start(python, str(script), cwd=tmp_path)
-    child.stdout.readline()
+    port = int(child.stdout.readline())
     done = subprocess.run(
         [python, "-c", LOOK],
-        input=json.dumps({"pattern": re.escape(str(script))}),
+        input=json.dumps({"pattern": re.escape(str(script)), "port": port, "min_cpu": 0.1}),
         env={"PYTHONPATH": COLLECTIONS, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
