@@ -19,7 +19,8 @@ from typing import Iterable, Iterator, Set
 from ._errors import HostError
 from ._survey import Row
 
-#: So long may the expression of one selector take over all command lines (seconds). A usual one takes milliseconds.
+#: So long may the expression of one selector take over all command lines (seconds of CPU, so that a host under load has
+#: the same). A usual one takes milliseconds.
 PATIENCE = 3.0
 
 
@@ -34,22 +35,22 @@ def matching(rows: Iterable[Row], selector: str, expression: str) -> Set[int]:
 
 @contextmanager
 def _patience(selector: str) -> Iterator[None]:
-    """An alarm interrupts a search, too. Only the main thread can have one; the host program has no other."""
+    """A signal interrupts a search, too. Only the main thread can have it; the host program has no other."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def give_up(_number: int, _frame: object) -> None:
         raise HostError(
-            "The selector %s took more than %g seconds over the command lines of this host" % (selector, PATIENCE),
+            "The selector %s took more than %g s of CPU over the command lines of this host" % (selector, PATIENCE),
             "",
             "write it without a repeat in a repeat, as in (a+)+, and with fewer .*",
         )
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    before = signal.signal(signal.SIGVTALRM, give_up)
+    signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

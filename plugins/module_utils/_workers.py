@@ -55,6 +55,8 @@ OWN_PROGRAMS = (
     ("pyspy.fleet itself", re.compile(r"(?:.*/)?(?:pyspy-fleet/[0-9a-f]+/program|pyspy-fleet-host[^/]*)\.pyz\Z")),
 )
 
+#: So far up the tree masters are looked for: nobody's is deeper, but one made to keep us busy.
+MAX_ANCESTORS = 64
 #: Nobody gives an interpreter more options than this.
 MAX_OPTIONS = 64
 #: Interpreter options that take the next argument when nothing follows in the same one.
@@ -201,7 +203,7 @@ def _ancestors(tree: Dict[int, Member], pid: int) -> List[int]:
     """Parents upwards as far as they are Python; a cycle, as a torn look may show, ends it."""
     chain: List[int] = []
     parent = tree[pid].ppid
-    while parent in tree and parent != pid and parent not in chain:
+    while parent in tree and parent != pid and parent not in chain and len(chain) < MAX_ANCESTORS:
         chain.append(parent)
         parent = tree[parent].ppid
     return chain

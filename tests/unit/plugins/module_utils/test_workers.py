@@ -159,6 +159,12 @@ def test_roles(members, expected):
     assert expected is None or found == expected
 
 
+def test_a_tree_without_end_is_judged_in_no_time():
+    """One child below the other; their chains of ancestors, each walked to its end, would take minutes."""
+    found = judge_roles(Member(pid, pid - 1, BATCH) for pid in range(10, 10010))
+    assert found[10].role == "master" and {found[pid].role for pid in range(11, 10010)} == {"worker"}
+
+
 @pytest.mark.parametrize(
     ("argv", "name"),
     [
