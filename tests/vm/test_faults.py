@@ -255,7 +255,8 @@ def test_a_third_party_is_reported(machine: Machine, before: Lookout, table: Tab
     judge(Fault("third party sets 2, the controller collects", "", scope=2), before.heard(), table)
     [manifest] = tmp_path.glob("2*/manifest.json")
     evidence = json.loads(manifest.read_text())["hosts"]["vm1"]["evidence"]
-    assert "ptrace_scope: somebody else set it to 2 in the meantime; left alone" in evidence
+    assert "somebody else set it to 2 in the meantime; left alone" in evidence["notes"]
+    assert (evidence["scope"]["original"], evidence["scope"]["after"]) == (1, 2)
 
 
 def test_who_logs_out_is_killed(machine: Machine, before: Lookout, table: Table, tmp_path: Path) -> None:
