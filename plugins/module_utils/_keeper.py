@@ -50,10 +50,8 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
         evidence = to_wire(scope, [], notes)
         _write(folder, {"error": error.to_wire(), "began": began, "ended": began, "evidence": evidence}, [])
         return
-    owned = {"recorder %s" % one.target["pid"]: one.pid for one in sampling.recorders if one.running()}
-    owned["keeper"] = os.getpid()
-    _write_owners(folder, dict(others, **{role: _named(pid) for role, pid in owned.items()}))
-    sampling.run()
+    _write_owners(folder, _owners(sampling, others))
+    sampling.run(lambda: _write_new_owners(folder, _owners(sampling, others)))
     scope, notes = exposure.end()
     evidence = to_wire(scope, joined(one.left() for one in sampling.recorders), notes)
     ended = time.time()
@@ -84,6 +82,20 @@ def _start(request: Request, options: Options) -> Sampling:
         recorder.start(found.fd, options.duration, tools.terms, tools.kernel)
     deadline = min(time.monotonic() + options.duration, request.close_at())
     return Sampling(recorders, tools, deadline, request.kill_at())
+
+
+def _owners(sampling: Sampling, others: Dict[str, List[int]]) -> Dict[str, List[int]]:
+    running = [one for one in sampling.recorders if one.running()]
+    owned = {"recorder %s" % one.target["pid"]: _named(one.pid) for one in running}
+    return dict(others, keeper=_named(os.getpid()), **owned)
+
+
+def _write_new_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:
+    """In the window: a disk that is full or a folder that was deleted must not end it."""
+    try:
+        folder.write_json(KEEPER, owned)
+    except OSError:
+        pass  # who has to end them finds the keeper, and they end with it
 
 
 def _write_owners(folder: Folder, owned: Dict[str, List[int]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 from ._recorder import Recorder
 from ._recording import GRACE
@@ -33,10 +33,11 @@ class Sampling:
         self._deadline = deadline
         self._kill_at = kill_at
 
-    def run(self) -> None:
+    def run(self, announce: Callable[[], None]) -> None:
         """Let the recorders run until the deadline (CLOCK_MONOTONIC), then end them; all have ended on return.
 
-        SIGINT is the only signal after which py-spy writes its result. SIGTERM to us ends the window early.
+        ``announce`` is called when there is a new one. SIGINT is the only signal after which py-spy writes its result.
+        SIGTERM to us ends the window early.
         """
         looks = 0
         while self._running() and time.monotonic() < self._deadline:
@@ -45,7 +46,8 @@ class Sampling:
             if _wait(min(pause, max(0.0, self._deadline - time.monotonic()))) in (signal.SIGTERM, signal.SIGINT):
                 break
             self._reap()
-            self._look()
+            if self._look():
+                announce()
         self._end()
 
     def _pause(self, looks: int) -> float:
@@ -54,7 +56,9 @@ class Sampling:
             return _CLOSE_LOOK * (0.5 + time.monotonic_ns() // 1000 % 1000 / 1000)
         return _FIRST_LOOKS if looks < 10 else _LOOK
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """True when a recorder was started."""
+        known = len(self.recorders)
         now = time.monotonic()
         for recorder in list(self.recorders):
             recorder.confirm()
@@ -66,6 +70,7 @@ class Sampling:
             elif recorder.hurts(self._deadline - now):
                 recorder.kill_at = now + (_HUNG_GRACE if recorder.hung else GRACE)
                 recorder.signal(signal.SIGINT)
+        return len(self.recorders) > known
 
     def _after(self, recorder: Recorder) -> None:
         """A recorder has ended before the window: put its target back at once, or go on with the next segment."""
