@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``make test``: runs every suite, two at a time, and says what ran.
+"""``make test``: runs every suite, two at a time where they bear it, and says what ran.
 
 What cannot run here is left out with one line that says why; with ``CI`` set, that is a failure. The output of
 each suite lies in ``build/test``; of a suite that failed it is shown.
@@ -58,6 +58,7 @@ def main() -> int:
         lane.start()
     for lane in lanes:
         lane.join()
+    _run_lane(machines(), results)
     return _close(results)
 
 
@@ -71,7 +72,7 @@ def tests() -> list[Suite]:
 
 
 def checks() -> list[Suite]:
-    """The suites that read the collection; then those on machines of their own, beside the integration tests."""
+    """The suites that read the collection."""
     typed = ("plugins/module_utils", "plugins/plugin_utils", "tests/lab", "tests/checks", "tests/run.py")
     return [
         Suite("ruff check", lambda log: _check(log, MAIN / "bin/ruff", "check", ".")),
@@ -85,8 +86,12 @@ def checks() -> list[Suite]:
         Suite("galaxy-importer", _galaxy),
         Suite("sanity, ansible-core 2.19", lambda log: _sanity(log, MAIN)),
         Suite("sanity, ansible-core 2.21", lambda log: _with_next_core(lambda venv: _sanity(log, venv))),
-        Suite("virtual machines", _machines),
     ]
+
+
+def machines() -> list[Suite]:
+    """Those on machines of their own, with nothing beside them: an emulated processor is slow enough by itself."""
+    return [Suite("virtual machines", _machines)]
 
 
 DOCS = (
