@@ -20,6 +20,8 @@ from ._state import Folder
 
 #: systemd's property for "whatever is still there after SIGTERM is killed after this long" (seconds).
 _STOP_SECONDS = 2
+#: What a timer may be late, on a host that is busy (seconds).
+_LATE = 1
 #: A net under the sampling plan, which takes about a fifth of a core for each target (per cent of one core).
 _CPU_PER_TARGET = 50
 #: The keeper packs captures piece by piece; a recorder needs 7 to 24 MB (measured), and as much as it may write,
@@ -35,7 +37,7 @@ def launch(folder: Folder, request: Request, program: str, python: str) -> None:
         folder.write(PROGRAM, handle.read())
     command = [python, "-I", "-S", folder.file(PROGRAM)]
     try:
-        timer = _systemd.at(request.keep_until_at - LEEWAY)
+        timer = _systemd.at(request.keep_until_at - LEEWAY - _LATE)
         _systemd.start(_name(folder) + "-keep", timer, {}, command + ["expire", folder.identity])
         _start_service(folder, request, command + ["keep", folder.identity])
     except HostError:

@@ -57,19 +57,19 @@ class Fault(NamedTuple):
 
 FAULTS = (
     Fault("controller SIGKILLed", "true"),
-    Fault("keeper SIGKILLed", "kill -KILL $KEEPER", within=2),
-    Fault("keeper and py-spy SIGKILLed together", "kill -KILL $KEEPER $RECORDERS", within=2),
+    Fault("keeper SIGKILLed", "kill -KILL $KEEPER", within=4),
+    Fault("keeper and py-spy SIGKILLed together", "kill -KILL $KEEPER $RECORDERS", within=4),
     Fault("keeper SIGSTOPped", "kill -STOP $KEEPER"),
     Fault("py-spy hung", "kill -STOP $RECORDERS"),
-    Fault("dead-man SIGKILLed", "kill -KILL $DEADMEN", within=2),
+    Fault("dead-man SIGKILLed", "kill -KILL $DEADMEN", within=4),
     Fault("dead-man SIGSTOPped, keeper SIGKILLed", "kill -STOP $DEADMEN; kill -KILL $KEEPER"),
-    Fault("all of ours SIGKILLed", "kill -KILL $DEADMEN $KEEPER $RECORDERS", within=2),
+    Fault("all of ours SIGKILLed", "kill -KILL $DEADMEN $KEEPER $RECORDERS", within=4),
     Fault("all of ours SIGSTOPped", "kill -STOP $DEADMEN $KEEPER $RECORDERS"),
     Fault("systemd reloaded and re-executed", "systemctl daemon-reload; systemctl daemon-reexec"),
     Fault("target exits", "kill -KILL $TARGETS", targets="gone"),
     Fault("target SIGSTOPped", "kill -STOP $TARGETS", targets="T 0"),
     Fault("disk full", FILL, files="/(run|tmp)/(filler|more)"),
-    Fault("state directory deleted", "rm -r /run/pyspy-fleet", within=2),
+    Fault("state directory deleted", "rm -r /run/pyspy-fleet", within=4),
     Fault("clock set back a day", "date --set=-1day"),
     Fault("clock set forward a day", "date --set=+1day"),
     Fault("third party sets 2", "echo 2 > /proc/sys/kernel/yama/ptrace_scope", scope=2),
@@ -97,13 +97,13 @@ exec tini -- sleep infinity
 #: As FAULTS, on such a host.
 BARE_FAULTS = (
     Fault("controller SIGKILLed", "true"),
-    Fault("keeper SIGKILLed", "kill -KILL $KEEPER", within=2),
-    Fault("keeper and py-spy SIGKILLed together", "kill -KILL $KEEPER $RECORDERS", within=2),
+    Fault("keeper SIGKILLed", "kill -KILL $KEEPER", within=4),
+    Fault("keeper and py-spy SIGKILLed together", "kill -KILL $KEEPER $RECORDERS", within=4),
     Fault("keeper SIGSTOPped", "kill -STOP $KEEPER"),
     Fault("py-spy hung", "kill -STOP $RECORDERS"),
     Fault("watchdog SIGKILLed", "kill -KILL $WATCHDOG"),
     Fault("dead-man SIGKILLed", "kill -KILL $DEADMEN"),
-    Fault("state directory deleted", "rm -r /run/pyspy-fleet", within=2),
+    Fault("state directory deleted", "rm -r /run/pyspy-fleet", within=4),
 )
 
 
