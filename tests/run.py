@@ -109,12 +109,20 @@ def _integration(log: Path) -> Result:
 
 
 def _machines(log: Path) -> Result:
-    """The tests on a real Yama, and the table of faults that they make."""
+    """The tests on a real Yama, and the table of faults that they make.
+
+    An emulated machine is at times slower than a deadline bears: what fails is tried once more, and this is said.
+    """
     lacking, table = lacking_for_machines(), RESULTS / "faults.md"
     table.unlink(missing_ok=True)
-    result = Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/vm", log)
+    if lacking:
+        return Result("", left_out=(lacking,))
+    result = _pytest(MAIN, "tests/vm", log, "--reruns", "1")
     if table.exists():
         print(table.read_text(), flush=True)
+    for number in re.findall(r"(\d+) rerun", log.read_text())[-1:]:
+        print(f"virtual machines: {number} tried twice", flush=True)
+        result = result._replace(passed=result.passed - int(number))  # the report counts each try
     return result
 
 
@@ -169,10 +177,11 @@ def _check(log: Path, program: Path | str, *arguments: Path | str, cwd: Path = C
     return Result("", passed=int(content), failed=int(not content))
 
 
-def _pytest(venv: Path, folder: str, log: Path) -> Result:
+def _pytest(venv: Path, folder: str, log: Path, *options: str) -> Result:
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
-    command = (venv / "bin" / "python", "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", folder)
+    options = ("-p", "no:cacheprovider", f"--junitxml={report}", *options)
+    command = (venv / "bin" / "python", "-m", "pytest", *options, folder)
     status = _logged(log, command, CHECKOUT, {})
     if not report.exists():
         return Result("", failed=1)
