@@ -181,7 +181,7 @@ def _pytest(venv: Path, folder: str, log: Path, *options: str) -> Result:
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
     options = ("-p", "no:cacheprovider", f"--junitxml={report}", *options)
-    command = (venv / "bin" / "python", "-m", "pytest", *options, folder)
+    command: tuple[Path | str, ...] = (venv / "bin" / "python", "-m", "pytest", *options, folder)
     status = _logged(log, command, CHECKOUT, {})
     if not report.exists():
         return Result("", failed=1)
