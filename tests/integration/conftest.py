@@ -2,14 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the integration tests share: fleets of the lab, one per test file."""
+"""What the integration tests share: fleets of the lab, one per test file; this machine as a host without Ansible."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 from ansible_collections.pyspy.fleet.tests.lab.nspawn import SystemdFleet
 
@@ -31,3 +34,22 @@ def systemd_fleet() -> Iterator[SystemdFleet]:
     """Two ssh hosts with a real systemd, as the tests before in the same file left them."""
     with SystemdFleet(2) as hosts:
         yield hosts
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[str]:
+    """A place for py-spy that only root can write to, as the host program insists."""
+    path = tempfile.mkdtemp(dir="/srv", prefix="pyspy-test-")
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def host(directory: str) -> Iterator[Host]:
+    """This machine, on which nothing of ours is before and after."""
+    here = Host(directory)
+    assert not STATE.exists() and not here.processes(), "something of ours was here before"
+    yield here
+    here.ask("cleanup", {"force": True})
+    here.wait_until_clean()

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,6 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
 from ansible_collections.pyspy.fleet.tests.lab import matrix
 from ansible_collections.pyspy.fleet.tests.lab.host_program import (
     BUSY,
-    STATE,
     Host,
     parent_of,
     recorder_of,
@@ -37,23 +35,6 @@ PYTHON = "/usr/bin/python3"
 USER, GROUP, NOBODY = 31001, 31003, 65534
 ONLY_PTRACE = "0000000000080000"
 NOTHING = "0000000000000000"
-
-
-@pytest.fixture(scope="module")
-def directory() -> Iterator[str]:
-    path = tempfile.mkdtemp(dir="/srv", prefix="pyspy-test-")
-    os.chmod(path, 0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def host(directory: str) -> Iterator[Host]:
-    here = Host(directory)
-    assert not STATE.exists() and not here.processes(), "something of ours was here before"
-    yield here
-    here.ask("cleanup", {"force": True})
-    here.wait_until_clean()
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,30 +21,12 @@ from typing import Any
 import pytest
 from ansible_collections.pyspy.fleet.tests.lab.host_program import (
     BUSY,
-    STATE,
     Host,
     recorder_of,
     state_of,
     target,
 )
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
-
-
-@pytest.fixture(scope="module")
-def directory() -> Iterator[str]:
-    path = tempfile.mkdtemp(dir="/srv", prefix="pyspy-test-")
-    os.chmod(path, 0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def host(directory: str) -> Iterator[Host]:
-    here = Host(directory)
-    assert not STATE.exists() and not here.processes(), "something of ours was here before"
-    yield here
-    here.ask("cleanup", {"force": True})
-    here.wait_until_clean()
 
 
 def recorded(host: Host, pid: int, **options: Any) -> tuple[dict[str, Any], list[bytes]]:

@@ -49,24 +49,6 @@ time.sleep(1000)
 """
 
 
-@pytest.fixture(scope="module")
-def directory() -> Iterator[str]:
-    """A place for py-spy that only root can write to, as the host program insists."""
-    path = tempfile.mkdtemp(dir="/srv", prefix="pyspy-test-")
-    os.chmod(path, 0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def host(directory: str) -> Iterator[Host]:
-    here = Host(directory)
-    assert not STATE.exists() and not here.processes(), "something of ours was here before"
-    yield here
-    here.ask("cleanup", {"force": True})
-    here.wait_until_clean()
-
-
 UNTOUCHED = {"state_before": "R", "tracer_before": 0, "state_after": "R", "tracer_after": 0, "note": ""}
 
 
