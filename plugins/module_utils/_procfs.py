@@ -185,12 +185,21 @@ class ProcessDir:
 
     def exe(self) -> Optional[str]:
         """The executable's path as the kernel names it; None when we may not know, or there is none."""
-        return self.link("exe")
-
-    def link(self, name: str) -> Optional[str]:
-        """What one of its links says, without following it; None when we may not know, or there is none."""
         try:
-            return os.readlink(name, dir_fd=self._fd)
+            return os.readlink("exe", dir_fd=self._fd)
+        except OSError:
+            return None
+
+    def namespace(self, kind: str) -> Optional[str]:
+        """Its namespace of a kind ("net", "pid", …), like ``net:[4026531840]``; None when we may not know.
+
+        Who is about to end has left its namespaces, and closed its files, before it is a zombie (``do_exit`` in the
+        kernel's kernel/exit.c), and can stay so for long: the init of a PID namespace waits for all others in it.
+        """
+        try:
+            return os.readlink("ns/" + kind, dir_fd=self._fd)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise Gone(self.pid) from error
         except OSError:
             return None
 

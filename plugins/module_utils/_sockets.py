@@ -53,11 +53,11 @@ def find_listeners(pids: Iterable[int], port: int) -> Listeners:
     tables: Dict[str, Set[str]] = {}
     found, unknown = set(), set()
     with ProcessDir(os.getpid()) as ourselves:
-        tables[ourselves.link("ns/net") or ""] = _listening(ourselves, port)
+        tables[ourselves.namespace("net") or ""] = _listening(ourselves, port)
     for pid in pids:
         try:
             with ProcessDir(pid) as process:
-                namespace = process.link("ns/net")
+                namespace = process.namespace("net")
                 if namespace is None:  # then we may not see its files either
                     holds = None
                 else:

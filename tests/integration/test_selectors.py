@@ -139,6 +139,34 @@ def test_port_that_something_else_listens_on(start: Start, tmp_path: Path) -> No
     assert ask(port=port).error == f"Nobody listens on TCP port {port}"
 
 
+def test_port_while_somebody_is_about_to_end(start: Start, tmp_path: Path) -> None:
+    """Its files are closed and it is no zombie yet: the init of a PID namespace, in which a zombie is left to reap."""
+    init = start("unshare", "--pid", "--fork", "--kill-child", "sleep", "600", cwd=tmp_path)
+    await_condition("the init", lambda: bool(children(init.pid)))
+    inside = children(init.pid)[0]
+    guest = start("nsenter", f"--target={inside}", "--pid", "sleep", "600", cwd=tmp_path)
+    await_condition("the guest", lambda: bool(children(guest.pid)))
+    os.kill(guest.pid, signal.SIGSTOP)  # so it does not reap
+    os.kill(inside, signal.SIGKILL)
+    await_condition("its last wait", lambda: left_namespaces(inside))
+    assert state_of(inside) not in "ZX"
+    with socket.create_server(("127.0.0.1", 0)) as finder:
+        port = finder.getsockname()[1]
+    assert ask(port=port).error == f"Nobody listens on TCP port {port}"
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def left_namespaces(pid: int) -> bool:
+    try:
+        os.readlink(f"/proc/{pid}/ns/net")
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def test_port_in_a_network_namespace_of_its_own(start: Start, tmp_path: Path) -> None:
     """As in a container: the same number is another port there, and both are found."""
     inside = "ip link set lo up && exec " + shlex.join([sys.executable, "-c", LISTENER, "8765"])
