@@ -125,23 +125,31 @@ def hold(wish: Wish, pid: int = 0, dry_run: bool = False, site: Optional[Site] =
     if dry_run or (current <= wish.scope and site.state() is None):
         return _lease(wish, current, take(site.state(), current, _holder(wish, pid), "", time.monotonic(), alive))
     with locked():
-        lease, previous = _hold(site, wish, pid)
-    if previous is not None:
-        disarm(previous.arming, previous.guard_pid, previous.guard_start)
+        before = site.state()
+        lease = _hold(site, wish, pid)
+        after = site.state()
+    _disarm_dropped(before, after)
     return lease
 
 
-def _hold(site: Site, wish: Wish, pid: int) -> Tuple[Lease, Optional[Holder]]:
-    """With the lock held. Also gives this holder as it was before, whose dead-man is to be disarmed."""
+def _disarm_dropped(before: Optional[State], after: Optional[State]) -> None:
+    """The dead-men of holders that are no more: such a one would put back a value that somebody has set since."""
+    staying = {one.arming for one in after.holders} if after else set()
+    for one in before.holders if before else ():
+        if one.arming not in staying:
+            disarm(one.arming, one.guard_pid, one.guard_start)
+
+
+def _hold(site: Site, wish: Wish, pid: int) -> Lease:
+    """With the lock held."""
     state, current = site.state(), _read(site)
     holder = _holder(wish, pid)
     decision = take(state, current, holder, os.urandom(8).hex(), time.monotonic(), alive)
     lease = _lease(wish, current, decision)
-    earlier = next((one for one in state.holders if one.name == wish.name), None) if state else None
     if decision.state is None:
         if state is not None:
             site.remember(None)
-        return lease, earlier
+        return lease
     mine = Mine(decision.state.epoch, decision.state.original, wish.scope, holder.arming)
     guard = (0, 0)
     try:
@@ -158,7 +166,7 @@ def _hold(site: Site, wish: Wish, pid: int) -> Tuple[Lease, Optional[Holder]]:
         _remember_if_possible(site, state)
         disarm(mine.arming, *guard)
         raise error if isinstance(error, HostError) else _unwritable(error) from None
-    return lease._replace(mine=mine, guard=guard), earlier
+    return lease._replace(mine=mine, guard=guard)
 
 
 def give_back(name: str, dry_run: bool = False, site: Optional[Site] = None) -> Ended:
@@ -251,8 +259,7 @@ def _end(site: Site, name: str, decide: _Decide) -> Ended:
             site.remember(decision.state)
         except OSError as error:
             raise _unwritable(error) from None
-    if holder is not None:
-        disarm(holder.arming, holder.guard_pid, holder.guard_start)
+    _disarm_dropped(state, decision.state)
     return Ended(current, after, notes)
 
 
