@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import SELECTOR_ARGUMENTS
@@ -22,9 +21,4 @@ class ActionModule(HostAction):
     def perform(self, options: dict[str, Any]) -> JsonObject:
         answer = self.ask("info", {"selectors": options})
         selection = Selection.from_wire(answer.get("selection"))
-        return {
-            "changed": False,
-            "targets": [asdict(process) for process in selection.targets],
-            "skipped_processes": [asdict(process) for process in selection.skipped],
-            "notes": list(selection.notes),
-        }
+        return {"changed": False, **selection.to_result()}

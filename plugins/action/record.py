@@ -82,12 +82,7 @@ class ActionModule(HostAction):
             }
         answer = self.ask_with_binary("start", {**self._order(options, ""), "check": True}, options)
         selection = Selection.from_wire(answer.get("selection"))
-        return {
-            "changed": False,
-            "targets": [one.__dict__ for one in selection.targets],
-            "skipped_processes": [one.__dict__ for one in selection.skipped],
-            "notes": list(selection.notes),
-        }
+        return {"changed": False, **selection.to_result()}
 
     def _order(self, options: dict[str, Any], run: str) -> JsonObject:
         return {
@@ -135,7 +130,8 @@ class ActionModule(HostAction):
             "recording": record.recording,
             "ends": ends,
             "targets": len(record.selection.targets),
-            "skipped_processes": len(record.selection.skipped),
+            "skipped_processes": record.selection.considered - len(record.selection.targets),
+            "found": record.selection.considered,
             "notes": list(record.selection.notes),
         }
         result.update(self.outcome(run, record))

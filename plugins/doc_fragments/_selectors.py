@@ -45,6 +45,32 @@ options:
       - The host fails when nobody listens on it, or nobody who could be taken.
       - Who listens is known to root and to the user of the process only.
     type: int
+  container:
+    description:
+      - Take processes of this container, by its name, its id or the beginning of its id (three digits at least), and on
+        a Kubernetes node by the name of the container in its pod. V(*) and V(?) are wildcards in names.
+      - Docker, Podman (also without root), containerd, CRI-O, LXC and systemd-nspawn are known, by what they leave in
+        C(/proc) and on disk. No client of theirs is needed and no daemon is asked.
+      - A name that anybody could have given, as that of a user's own container, counts where none of root's has it.
+      - The host fails when there is no such container, or nothing in it that could be taken.
+      - The names of most runtimes are known to root only.
+    type: str
+  container_pids:
+    description:
+      - Take these processes of O(container) or O(kube_pod), by their PIDs as seen inside of it.
+      - Naming a master means its workers.
+      - The host fails when one of them is not there, is not Python, or can never be a target.
+    type: list
+    elements: int
+  kube_pod:
+    description:
+      - Take processes of this Kubernetes pod, by its name. V(*) and V(?) are wildcards.
+      - It is no failure when the host has no such pod, for pods move; notes in the result say so.
+    type: str
+  kube_namespace:
+    description:
+      - Take processes of pods in this Kubernetes namespace. V(*) and V(?) are wildcards.
+    type: str
   children_of:
     description:
       - Take processes below this one in the process tree, by its PID. Children of children count, it itself does not.
@@ -74,8 +100,9 @@ options:
     default: 8
 notes:
   - Given together, the selectors narrow.
-  - Without O(pids), O(pattern), O(user), O(unit), O(port) and O(children_of) only processes that use CPU right now are
-    taken. Where none does, those that used most CPU over their life are taken, and a note in the result says so.
+  - Without O(pids), O(pattern), O(user), O(unit), O(port), O(container), O(kube_pod), O(kube_namespace) and
+    O(children_of) only processes that use CPU right now are taken. Where none does, those that used most CPU over
+    their life are taken, and a note in the result says so.
   - Helpers such as the resource tracker of C(multiprocessing), Ansible's own processes and those of this
     collection are never taken.
   - Masters are not taken unless O(process_role) asks for them. A process that only seems a master, because it has

@@ -16,12 +16,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Dict, Iterable, NamedTuple, Optional, Set
 
+from ._containers import Containers, Seat
 from ._procfs import Gone, ProcessDir
 from ._selectors import Selectors
 from ._survey import Table
 
 if TYPE_CHECKING:
     from ._cgroups import Members
+    from ._insides import Insides
     from ._sockets import Listeners
 
 
@@ -29,12 +31,13 @@ class Facts(NamedTuple):
     """None where it was not asked for.
 
     ``uid`` is the number of the selector ``user``; ``unit`` is who is in the unit of that selector, ``port`` who
-    listens on that port.
+    listens on that port, ``insides`` who is in the containers of those selectors.
     """
 
     uid: Optional[int] = None
     unit: Optional[Members] = None
     port: Optional[Listeners] = None
+    insides: Optional[Insides] = None
 
 
 NO_FACTS = Facts()
@@ -46,7 +49,17 @@ def gather(table: Table, selectors: Selectors, uid: Optional[int]) -> Facts:
         uid,
         unit=_unit(table, selectors.unit) if selectors.unit else None,
         port=_port(table, selectors.port) if selectors.port else None,
+        insides=_insides(table, selectors) if selectors.goes_by_container() else None,
     )
+
+
+def seats_of(table: Table, pids: Iterable[int], facts: Facts) -> Dict[int, Seat]:
+    """In which container each of these is; who is in none is not there."""
+    known = facts.insides.seats if facts.insides is not None else {}
+    wanted = set(pids)
+    found = {pid: known[pid] for pid in wanted & set(known)}
+    found.update(Containers(table).of(wanted - set(known)))
+    return found
 
 
 def _unit(table: Table, name: str) -> Members:
@@ -69,6 +82,17 @@ def _port(table: Table, port: int) -> Listeners:
     python = _python(table)
     found = find_listeners(python, port)
     return found if found.pids else found.plus(find_listeners(_programs(table) - python, port))
+
+
+def _insides(table: Table, selectors: Selectors) -> Insides:
+    from ._insides import insides
+
+    containers = Containers(table)
+    seats = containers.of(_python(table))
+    found = insides(seats, selectors)
+    if found.pids and not found.absent:
+        return found
+    return insides({**seats, **containers.of(_programs(table) - set(seats))}, selectors)
 
 
 def _cgroups(pids: Iterable[int]) -> Dict[int, Dict[str, str]]:

@@ -19,12 +19,15 @@ from ._workers import HELPER, display_name
 
 if TYPE_CHECKING:
     from ._cgroups import Members
+    from ._insides import Insides
     from ._sockets import Listeners
 
 #: More of what is wrong is not told at once.
 _MOST = 10
 _LIST = "`ansible HOST -b -m pyspy.fleet.python_process_info` lists the Python processes of a host"
 _LISTENERS = "`ss -ltnp` on the host lists who listens on which port"
+_CALLED = "`docker ps`, `podman ps`, `crictl ps` … on the host list them; without become (-b) their names are hidden"
+_LONGER = "give more of its id, or its name"
 _STALE = "PIDs change at every restart; " + _LIST
 
 
@@ -39,6 +42,8 @@ def require(table: Table, selectors: Selectors, facts: Facts) -> None:
         _require_unit(table, selectors.unit, facts.unit)
     if facts.port is not None:
         _require_port(table, selectors.port, facts.port)
+    if facts.insides is not None:
+        _require_insides(table, selectors, facts.insides)
 
 
 def _require_pids(table: Table, pids: Tuple[int, ...]) -> None:
@@ -74,6 +79,35 @@ def _require_port(table: Table, number: int, port: Listeners) -> None:
     problems = _problems(table, sorted(port.pids))
     if len(problems) == len(port.pids):
         raise HostError("What listens on TCP port %d cannot be a target" % number, "; ".join(problems[:_MOST]), _LIST)
+
+
+def _require_insides(table: Table, selectors: Selectors, insides: Insides) -> None:
+    """A container has to be there; a pod may be on another node."""
+    name = selectors.container
+    if insides.several:
+        raise HostError("Several containers have an id that begins with " + name, _some(insides.several), _LONGER)
+    if not insides.pids:
+        if name and not (selectors.kube_pod or selectors.kube_namespace):
+            others = "there are " + _some(insides.others) if insides.others else "there is none with a process in it"
+            raise HostError("No container on this host is called %s, or has that id" % name, others, _CALLED)
+        return
+    if insides.absent:
+        numbers = ", ".join(map(str, insides.absent[:_MOST]))
+        there = sorted(insides.seats[pid].pid for pid in insides.pids if table[pid].interpreter is not None)
+        detail = "its Python processes are %s" % ", ".join(map(str, there[:_MOST])) if there else "it has no Python"
+        mistaken = set(insides.absent) & insides.pids
+        remedy = "numbers of the host go into pids" if mistaken else _STALE
+        raise HostError("No process %s in the container" % numbers, detail, remedy)
+    problems = _problems(table, sorted(insides.named or insides.pids))
+    if insides.named and problems:
+        raise HostError("; ".join(problems[:_MOST]), "", _STALE)
+    if len(problems) == len(insides.pids):
+        raise HostError("Nothing in the container can be a target", "; ".join(problems[:_MOST]), _LIST)
+
+
+def _some(labels: Tuple[str, ...]) -> str:
+    more = " and %d more" % (len(labels) - _MOST) if len(labels) > _MOST else ""
+    return ", ".join(labels[:_MOST]) + more
 
 
 def _problems(table: Table, pids: Iterable[int]) -> List[str]:

@@ -76,6 +76,9 @@ class Narrowing:
                 if pid in port.unknown
                 else "does not listen on port %d" % selectors.port
             )
+        outside = self._outside(process)
+        if outside:
+            return outside
         if selectors.pattern and not self._pattern & {pid, role.speaker, role.master}:
             return "does not match the pattern"
         if self._facts.uid is not None and process.row.uid != self._facts.uid:
@@ -83,6 +86,17 @@ class Narrowing:
         # Excluding is about the process itself: exclude=master must not take the workers too.
         if selectors.exclude and self._exclude & {pid, role.speaker}:
             return "matches exclude"
+        return ""
+
+    def _outside(self, process: Candidate) -> str:
+        """Why it is not in a container that is meant; "" when it is, or none was asked for."""
+        insides, selectors = self._facts.insides, self._selectors
+        if insides is None:
+            return ""
+        if process.pid not in insides.pids:
+            return "not in " + _asked(selectors)
+        if selectors.container_pids and not insides.named & {process.pid, process.role.master}:
+            return "not among the given container_pids"
         return ""
 
     def through_master(self, process: Candidate) -> str:
@@ -95,6 +109,9 @@ class Narrowing:
             said.append("matches the pattern")
         if self._facts.port is not None and role.master in self._facts.port.pids and pid not in self._facts.port.pids:
             said.append("listens on port %d" % selectors.port)
+        if self._facts.insides is not None and role.master in self._facts.insides.named - {pid}:
+            if pid not in self._facts.insides.named:
+                said.append("was named by its number in the container")
         return "its master %d %s" % (role.master, " and ".join(said)) if said else ""
 
     def notes(self, found: List[Candidate]) -> List[str]:
@@ -130,6 +147,11 @@ class Narrowing:
             unknown = len(port.unknown & python)
             if unknown:
                 notes[-1] += "; of %d it cannot be told, for not all their open files can be read" % unknown
+        insides = self._facts.insides
+        if insides is not None:
+            notes.append("%s matched %d %s" % (_asked(selectors), len(insides.pids & python), of_python))
+            if insides.claim:
+                notes[-1] += ", by the word of %s alone, for no container of root's is called so" % insides.claim
         if selectors.process_role == MASTER:
             masters = sum(process.role.role == MASTER for process in mine)
             notes.append("process_role 'master' matched %d %s" % (masters, of_python))
@@ -141,6 +163,14 @@ class Narrowing:
         if not python:
             notes.append("none of the %d processes is Python" % len(self._all))
         return notes
+
+
+def _asked(selectors: Selectors) -> str:
+    """What was said of the container, in words."""
+    said = ["container " + selectors.container] if selectors.container else []
+    said += ["pod " + selectors.kube_pod] if selectors.kube_pod else []
+    said += ["namespace " + selectors.kube_namespace] if selectors.kube_namespace else []
+    return ", ".join(said)
 
 
 def below(table: Table, top: int) -> Set[int]:

@@ -185,8 +185,16 @@ class ProcessDir:
 
     def exe(self) -> Optional[str]:
         """The executable's path as the kernel names it; None when we may not know, or there is none."""
+        return self._link("exe")
+
+    def cwd(self) -> Optional[str]:
+        """Its working directory as the kernel names it; None when we may not know, or there is none."""
+        return self._link("cwd")
+
+    def _link(self, name: str) -> Optional[str]:
+        """What one of its links says, without following it."""
         try:
-            return os.readlink("exe", dir_fd=self._fd)
+            return os.readlink(name, dir_fd=self._fd)
         except OSError:
             return None
 

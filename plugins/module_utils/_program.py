@@ -39,13 +39,7 @@ def _info(data: Answer, _payload: Payload) -> Answer:
 
     selectors = data.get("selectors", {})
     selection = look(Selectors.from_wire(selectors if isinstance(selectors, dict) else {}))
-    return {
-        "selection": {
-            "targets": [target.to_wire() for target in selection.targets],
-            "skipped": [process.to_wire() for process in selection.skipped],
-            "notes": list(selection.notes),
-        }
-    }
+    return {"selection": selection.to_wire()}
 
 
 def _start(data: Answer, payload: Payload) -> Answer:

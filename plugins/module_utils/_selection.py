@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from ._facts import NO_FACTS, Facts, gather
+from ._containers import Seat
+from ._facts import NO_FACTS, Facts, gather, seats_of
 from ._named import require
 from ._narrowing import Candidate, Narrowing
 from ._procfs import user_name
@@ -32,7 +33,10 @@ MAX_SKIPPED = 500
 
 
 class Process(NamedTuple):
-    """One Python process that was considered, chosen or not; see ``_wire.Process`` for the fields on the wire."""
+    """One Python process that was considered, chosen or not; see ``_wire.Process`` for the fields on the wire.
+
+    ``seat`` is None outside of containers.
+    """
 
     pid: int
     start: int
@@ -44,10 +48,13 @@ class Process(NamedTuple):
     python: Optional[str]
     cpu: Optional[float]
     reason: str
+    seat: Optional[Seat] = None
 
     def to_wire(self) -> Dict[str, object]:
         wire: Dict[str, object] = dict(self._asdict())
-        del wire["uid"], wire["gid"]
+        del wire["uid"], wire["gid"], wire["seat"]
+        wire["container"] = None if self.seat is None else self.seat.container.to_wire()
+        wire["container_pid"] = None if self.seat is None else self.seat.pid
         return wire
 
 
@@ -55,6 +62,16 @@ class Selection(NamedTuple):
     targets: Tuple[Process, ...]
     skipped: Tuple[Process, ...]
     notes: Tuple[str, ...]
+    found: int = 0
+
+    def to_wire(self) -> Dict[str, object]:
+        """``found``: how many Python processes there are; not all that were skipped are listed."""
+        return {
+            "targets": [target.to_wire() for target in self.targets],
+            "skipped": [process.to_wire() for process in self.skipped],
+            "notes": list(self.notes),
+            "found": self.found,
+        }
 
 
 def look(selectors: Selectors, pause: float = PAUSE) -> Selection:
@@ -64,7 +81,12 @@ def look(selectors: Selectors, pause: float = PAUSE) -> Selection:
     """
     uid = selectors.uid()
     table = survey(pause or (PAUSE if selectors.min_cpu else 0.0))
-    return choose(table, selectors, gather(table, selectors, uid))
+    facts = gather(table, selectors, uid)
+    selection = choose(table, selectors, facts)
+    rows = selection.targets + selection.skipped
+    seats = seats_of(table, [row.pid for row in rows], facts)
+    targets, skipped = (tuple(row._replace(seat=seats.get(row.pid)) for row in some) for some in selection[:2])
+    return selection._replace(targets=targets, skipped=skipped)
 
 
 def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selection:
@@ -90,7 +112,7 @@ def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selec
     rows = left + [process for _stranger, process in skipped]
     notes = narrowing.notes(found) + _notes(found, taken, len(rows))
     targets = tuple(_described(process, _taken_reason(process, selectors, narrowing)) for process in taken)
-    return Selection(targets, tuple(rows[:MAX_SKIPPED]), tuple(notes))
+    return Selection(targets, tuple(rows[:MAX_SKIPPED]), tuple(notes), len(found))
 
 
 def _described(process: Candidate, reason: str) -> Process:

@@ -21,7 +21,8 @@ _MOST_PID = 2**31 - 1
 class Selectors(NamedTuple):
     """What the user asked for; given together they narrow. Empty, or 0, means not given.
 
-    ``unit`` is a full name, with wildcards as systemctl takes them; ``min_cpu`` is per cent of one core.
+    ``unit`` is a full name, with wildcards as systemctl takes them, as ``container``, ``kube_pod`` and
+    ``kube_namespace`` may have; ``min_cpu`` is per cent of one core.
     """
 
     pids: Tuple[int, ...] = ()
@@ -29,6 +30,10 @@ class Selectors(NamedTuple):
     user: str = ""
     unit: str = ""
     port: int = 0
+    container: str = ""
+    container_pids: Tuple[int, ...] = ()
+    kube_pod: str = ""
+    kube_namespace: str = ""
     children_of: int = 0
     process_role: str = WORKER
     min_cpu: float = 0.0
@@ -37,22 +42,37 @@ class Selectors(NamedTuple):
 
     @classmethod
     def from_wire(cls, data: Mapping[str, object]) -> Selectors:
-        return cls(
-            pids=_pids(data.get("pids")),
+        found = cls(
+            pids=_pids("pids", data.get("pids")),
             pattern=_expression("pattern", data.get("pattern")),
             user=_text("user", data.get("user")),
             unit=_unit(data.get("unit")),
             port=_number("port", data.get("port"), 2**16 - 1),
+            container=_container(data.get("container")),
+            container_pids=_pids("container_pids", data.get("container_pids")),
+            kube_pod=_text("kube_pod", data.get("kube_pod")),
+            kube_namespace=_text("kube_namespace", data.get("kube_namespace")),
             children_of=_number("children_of", data.get("children_of"), _MOST_PID),
             process_role=_process_role(data.get("process_role")),
             min_cpu=_min_cpu(data.get("min_cpu")),
             exclude=_expression("exclude", data.get("exclude")),
             max_targets=_max_targets(data.get("max_targets")),
         )
+        if found.container_pids and not (found.container or found.kube_pod):
+            raise HostError(
+                "container_pids alone does not say in which container",
+                "the same numbers are in every container",
+                "name the container, or with kube_pod the pod; numbers of the host go into pids",
+            )
+        return found
 
     def names_some(self) -> bool:
         """Were processes named in any way, or is it "whatever is hot"?"""
-        return bool(self.pids or self.pattern or self.user or self.unit or self.port or self.children_of)
+        named = (self.pids, self.pattern, self.user, self.unit, self.port, self.children_of)
+        return any(named) or self.goes_by_container()
+
+    def goes_by_container(self) -> bool:
+        return bool(self.container or self.kube_pod or self.kube_namespace)
 
     def uid(self) -> Optional[int]:
         """The user's number on this host, None when no user was asked for; HostError when there is no such user."""
@@ -64,14 +84,14 @@ class Selectors(NamedTuple):
         return uid
 
 
-def _pids(value: object) -> Tuple[int, ...]:
+def _pids(name: str, value: object) -> Tuple[int, ...]:
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
-        raise _refusal("pids", "a list of numbers", value)
+        raise _refusal(name, "a list of numbers", value)
     for pid in value:
         if not _is_number(pid, 1, _MOST_PID):
-            raise _refusal("pids", "a list of numbers above 0", pid)
+            raise _refusal(name, "a list of numbers above 0", pid)
     return tuple(value)
 
 
@@ -121,6 +141,11 @@ def _unit(value: object) -> str:
         return full_name(text)
     except ValueError:
         raise _refusal("unit", "the name of a systemd unit", value) from None
+
+
+def _container(value: object) -> str:
+    """A leading slash is Docker's own way to write its names."""
+    return _text("container", value).lstrip("/")
 
 
 def _text(name: str, value: object) -> str:

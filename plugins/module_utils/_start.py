@@ -190,11 +190,7 @@ def bring(binary: Wanted, size: int, payload: bytes) -> Tuple[Optional[Found], b
 def _answer(selection: Selection, order: Optional[Order], brought: bool) -> Dict[str, object]:
     plans = [] if order is None else [list(plan(order.options).reasons)]
     return {
-        "selection": {
-            "targets": [target.to_wire() for target in selection.targets],
-            "skipped": [process.to_wire() for process in selection.skipped],
-            "notes": list(selection.notes),
-        },
+        "selection": selection.to_wire(),
         "warnings": plans[0] if plans else [],
         "facts": {
             "architecture": os.uname().machine,

@@ -89,6 +89,43 @@ targets:
       description: Per cent of one core over half a second, V(null) when not measured.
       type: float
       sample: 97.9
+    container:
+      description: The container it is in, V(null) when it is in none. What is not known is an empty text.
+      type: dict
+      contains:
+        runtime:
+          description:
+            - What made it. V(namespace) is a PID namespace that no known runtime made.
+          type: str
+          sample: docker
+        id:
+          description: Its id; of LXC and systemd-nspawn its name, of a bare namespace what the kernel calls that.
+          type: str
+          sample: 4f1a0be4c2a9d81e4b7d2f1c05f5a0c2e0cbf5f0a3d7e1b6c9a8d7e6f5a4b3c2
+        name:
+          description: Its name, on Kubernetes that in its pod.
+          type: str
+          sample: api
+        image:
+          description: The image it was made from, as far as the runtime leaves that on disk.
+          type: str
+          sample: registry.example/shop:1.4
+        pod:
+          description: The name of its Kubernetes pod.
+          type: str
+          sample: ''
+        namespace:
+          description: The Kubernetes namespace of its pod.
+          type: str
+          sample: ''
+        claim:
+          description: Whose word the rest is, where anybody but root could have said it.
+          type: str
+          sample: ''
+    container_pid:
+      description: Its PID as seen inside the container, V(null) when it is in none.
+      type: int
+      sample: 7
     reason:
       description: Why it was chosen, in one line.
       type: str
@@ -105,6 +142,11 @@ skipped_processes:
       description: Why it was not chosen, in one line.
       type: str
       sample: gunicorn master of 4 workers
+found:
+  description: How many Python processes the host has; all of them are in the two lists, but for skips beyond 500.
+  returned: success
+  type: int
+  sample: 14
 notes:
   description: Which selector matched how many processes, and what else is worth knowing.
   returned: success

@@ -96,6 +96,11 @@ skipped_processes:
   returned: success
   type: raw
   sample: 2
+found:
+  description: How many Python processes the host has.
+  returned: success
+  type: int
+  sample: 6
 notes:
   description: Which selector matched how many processes.
   returned: success

@@ -123,7 +123,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         return {
             "run_dir": run.path,
             "profiled": len(profiled),
-            "failed_targets": [f"{one.process.pid} {one.process.name}: {one.reason}" for one in failed],
+            "failed_targets": [f"{one.process.who}: {one.reason}" for one in failed],
             "captures": [os.path.join(folder, capture.file) for capture in profiled],
             "evidence": evidence_lines(record.evidence),
         }

@@ -48,6 +48,7 @@ def _read(result: object) -> tuple[Selection | None, str]:
         message = str(result.get("msg") or "no plan was made, and no reason was given")
         return None, printable(message.removeprefix("Task failed: "))
     rows = {"targets": result["targets"], "skipped": result.get("skipped_processes"), "notes": result.get("notes")}
+    rows["found"] = result.get("found")
     try:
         selection = Selection.from_wire({key: value for key, value in rows.items() if value is not None})
     except FleetError as error:
@@ -71,4 +72,4 @@ def _host_lines(host: str, selection: Selection, width: int) -> list[str]:
 
 
 def _process_text(process: Process) -> str:
-    return f"{process.name} (pid {process.pid}, {process.user}): {process.reason}"
+    return f"{process.who} of {process.user}: {process.reason}"

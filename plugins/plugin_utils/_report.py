@@ -205,7 +205,7 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
         interval(capture.began, capture.ended),
         f"Python {process.python}" if process.python else "",
     ]
-    title = f"{process.name} (pid {process.pid}) on {record.host}"
+    title = f"{process.who} on {record.host}"
     if capture.segment > 1:
         title += f", segment {capture.segment}"
     cost = [capture.harm.text()] if capture.harm else []

@@ -146,7 +146,9 @@ class Summary:
     def targets_text(self) -> str:
         words = {"profiled": "profiled", "empty": "idle (no samples)", "failed": "failed", "skipped": "skipped"}
         counts = [f"{self.targets.get(key, 0)} {word}" for key, word in words.items() if self.targets.get(key)]
-        return ", ".join(counts) or "none"
+        found, chosen = (self.targets.get(key, 0) for key in ("found", "chosen"))
+        of_all = f"; {chosen} of {plural(found, 'Python process')} chosen" if found else ""
+        return (", ".join(counts) or "none") + of_all
 
     def restored_text(self) -> str:
         return f"{self.restored} of {plural(self.started, 'host')} (read back)"
@@ -187,7 +189,7 @@ def _samples(picture: Picture) -> str:
 
 
 def plural(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return f"{number} {word}" if number == 1 else f"{number} {word}{'es' if word.endswith('s') else 's'}"
 
 
 def _percent(hot: Hot) -> str:
@@ -230,7 +232,7 @@ def lost(record: HostRecord) -> list[str]:
     if record.status != "collected":
         return []
     back = {(capture.process.pid, capture.process.start) for capture in record.captures}
-    return [f"{row.name} (pid {row.pid})" for row in record.selection.targets if (row.pid, row.start) not in back]
+    return [row.who for row in record.selection.targets if (row.pid, row.start) not in back]
 
 
 def failures(record: HostRecord) -> list[str]:
@@ -269,7 +271,9 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     captures = [capture for record in records for capture in by_target(record)]
     targets = {outcome: sum(capture.outcome == outcome for capture in captures) for outcome in ("profiled", "empty")}
     targets["failed"] = sum(len(failures(record)) for record in records)
-    targets["skipped"] = sum(len(record.selection.skipped) for record in records)
+    targets["found"] = sum(record.selection.considered for record in records)
+    targets["chosen"] = sum(len(record.selection.targets) for record in records)
+    targets["skipped"] = targets["found"] - targets["chosen"]
     started = [record for record in records if record.recording]
     lengths = [capture.seconds for capture in captures if capture.outcome == "profiled"]
     return replace(

@@ -48,6 +48,32 @@ class ErrorText:
 
 
 @dataclass(frozen=True)
+class Container:
+    """Where a process is: ``name`` is the name in its pod on a Kubernetes node; what is not known is "".
+
+    ``claim`` says whose word the rest is, where anybody but the host's root could have said it.
+    """
+
+    runtime: str
+    id: str
+    name: str
+    image: str
+    pod: str
+    namespace: str
+    claim: str
+
+    @classmethod
+    def from_wire(cls, data: object) -> Container:
+        fields = Fields(data, "container")
+        return cls(*(fields.text(name) for name in cls.__dataclass_fields__))
+
+    def text(self) -> str:
+        """What people call it."""
+        name = self.name or self.id[:12]
+        return f"{self.namespace}/{self.pod}/{name}" if self.pod else name
+
+
+@dataclass(frozen=True)
 class Process:
     """One process that was considered, chosen or not.
 
@@ -56,7 +82,8 @@ class Process:
     ``cpu`` is per cent of one core over a short window just before the choice,
     ``None`` when it was not measured. ``role`` is ``worker``, ``master``,
     ``single`` (neither) or ``helper`` (never worth a profile). ``reason`` is one
-    line: why it was chosen or skipped.
+    line: why it was chosen or skipped. ``container`` is None outside of containers, ``container_pid`` the PID as seen
+    inside.
     """
 
     pid: int
@@ -67,6 +94,14 @@ class Process:
     python: str | None
     cpu: float | None
     reason: str
+    container: Container | None = None
+    container_pid: int | None = None
+
+    @property
+    def who(self) -> str:
+        """For people: what runs, and its PID, with that inside its container."""
+        inside = f", {self.container_pid} in {self.container.text()}" if self.container else ""
+        return f"{self.name} (pid {self.pid}{inside})"
 
     @classmethod
     def from_wire(cls, data: object) -> Process:
@@ -80,6 +115,8 @@ class Process:
             python=fields.optional_text("python"),
             cpu=fields.optional_number("cpu"),
             reason=fields.text("reason"),
+            container=fields.optional("container", Container.from_wire),
+            container_pid=fields.optional_integer("container_pid"),
         )
 
 
@@ -214,11 +251,15 @@ class Capture:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the selectors led to on one host. ``notes`` say which selector matched how many processes."""
+    """What the selectors led to on one host. ``notes`` say which selector matched how many processes.
+
+    ``found``: how many Python processes the host has by its own count, for not all that were skipped are listed.
+    """
 
     targets: tuple[Process, ...] = ()
     skipped: tuple[Process, ...] = ()
     notes: tuple[str, ...] = ()
+    found: int = 0
 
     @classmethod
     def from_wire(cls, data: object) -> Selection:
@@ -227,7 +268,21 @@ class Selection:
             targets=tuple(Process.from_wire(row) for row in fields.rows("targets")),
             skipped=tuple(Process.from_wire(row) for row in fields.rows("skipped")),
             notes=fields.texts("notes"),
+            found=fields.optional_integer("found") or 0,
         )
+
+    @property
+    def considered(self) -> int:
+        return max(self.found, len(self.targets) + len(self.skipped))
+
+    def to_result(self) -> JsonObject:
+        """As a module gives it back."""
+        return {
+            "targets": [asdict(process) for process in self.targets],
+            "skipped_processes": [asdict(process) for process in self.skipped],
+            "found": self.considered,
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True)

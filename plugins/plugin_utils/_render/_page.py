@@ -32,7 +32,7 @@ from .._summary import (
     host_outcome,
     lost,
 )
-from .._wire import Capture, HostRecord
+from .._wire import Capture, Container, HostRecord
 from ._templates import template
 from ._text import interval, place, share
 
@@ -130,7 +130,7 @@ def _host(record: HostRecord) -> _HostRow:
         reason = NOT_COLLECTED
     elif outcome == "nothing":
         reason = "; ".join(record.selection.notes)
-    skipped = [(f"{row.name} (pid {row.pid})", row.reason) for row in record.selection.skipped]
+    skipped = [(row.who, row.reason) for row in record.selection.skipped]
     facts = [f"{key}: {value}" for key, value in record.facts]
     return _HostRow(
         host=record.host,
@@ -151,9 +151,16 @@ def _targets(record: HostRecord) -> list[_TargetRow]:
     return rows + [_TargetRow(name, "", "failed", "", NO_CAPTURE, (), folder, "", "") for name in lost(record)]
 
 
+def _container(container: Container) -> str:
+    image = f", image {container.image}" if container.image else ""
+    claim = f" (by the word of {container.claim})" if container.claim else ""
+    return f"{container.runtime} container {container.id[:12]}{image}{claim}"
+
+
 def _target(capture: Capture, folder: str) -> _TargetRow:
     process = capture.process
     facts = [
+        _container(process.container) if process.container else "",
         process.user,
         process.role,
         f"Python {process.python}" if process.python else "",
@@ -163,7 +170,7 @@ def _target(capture: Capture, folder: str) -> _TargetRow:
     if capture.errors:
         measured += f"; {capture.errors} samples could not be read"
     return _TargetRow(
-        name=f"{process.name} (pid {process.pid})" + (f", segment {capture.segment}" if capture.segment > 1 else ""),
+        name=process.who + (f", segment {capture.segment}" if capture.segment > 1 else ""),
         facts=", ".join(filter(None, facts)),
         outcome={"profiled": "profiled", "empty": "idle", "failed": "failed"}[capture.outcome],
         measured="" if capture.outcome == "failed" else measured,

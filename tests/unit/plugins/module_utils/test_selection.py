@@ -207,5 +207,16 @@ def test_the_list_of_skipped_is_bounded_and_keeps_what_came_near():
 
 def test_the_fields_on_the_wire():
     wire = choose(table(*shop()), Selectors()).targets[0].to_wire()
-    assert list(wire) == ["pid", "start", "user", "name", "role", "python", "cpu", "reason"]
+    assert list(wire) == [
+        "pid",
+        "start",
+        "user",
+        "name",
+        "role",
+        "python",
+        "cpu",
+        "reason",
+        "container",
+        "container_pid",
+    ]
     assert (wire["pid"], wire["start"], wire["role"], wire["python"], wire["cpu"]) == (12, 1012, "worker", "3.11", 90.0)

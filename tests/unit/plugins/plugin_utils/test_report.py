@@ -90,7 +90,7 @@ def test_a_run_in_a_dozen_lines(run: Run) -> None:
         "Checkout is slow (INC-4711)",
         "",
         "Hosts     3 of 3 profiled",
-        "Targets   6 profiled",
+        "Targets   6 profiled; 6 of 6 Python processes chosen",
         "Window    30.0 s on each host, 2026-11-22 09:38:02 to 09:38:32 UTC",
         "Restored  3 of 3 hosts (read back)",
         "Samples   816 of 6 targets; CPU time (not idle), 50 Hz, nonblocking",
@@ -260,7 +260,7 @@ def test_two_segments_are_one_target(run: Run) -> None:
     second = replace(capture(), segment=2, file="shop-4711-2.speedscope.json", harm=harm)
     add(run, "a", capture(), second)
     summary = build(run, Context(hosts=("a",)))
-    assert dict(summary.targets) == {"profiled": 1, "empty": 0, "failed": 0, "skipped": 0}
+    assert dict(summary.targets) == {"profiled": 1, "empty": 0, "failed": 0, "skipped": 0, "found": 2, "chosen": 2}
     assert summary.pictures[0].targets == 1 and summary.pictures[0].samples == 2 * 136
     assert summary.shortest == summary.longest == 60.0
     page = Path(run.path, "index.html").read_text(encoding="utf-8")
@@ -382,7 +382,7 @@ def test_the_plan_of_check_mode() -> None:
     lines = plan_lines(planned, ["web-01", "web-02", "web-03", "web-04", "web-05"])
     assert lines[3:8] == [
         "web-01",
-        "  profile   gunicorn: worker [shop] (pid 1, www-data): hot: 97.5 % CPU",
+        "  profile   gunicorn: worker [shop] (pid 1) of www-data: hot: 97.5 % CPU",
         "  skip      2 (pid 2, pid 3): e.g. idle: 0.1 % CPU",
         "  skip      1 (pid 4): gunicorn master of 2 workers",
         "  skip      9 (pid 20, pid 21 (+7 more)): does not match the pattern",
