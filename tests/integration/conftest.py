@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.pyspy.fleet.tests.lab.containers.docker import Docker
+from ansible_collections.pyspy.fleet.tests.lab.containers.podman import Podman
 from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 from ansible_collections.pyspy.fleet.tests.lab.nspawn import SystemdFleet
@@ -43,6 +44,18 @@ def systemd_fleet() -> Iterator[SystemdFleet]:
 @pytest.fixture(scope="session")
 def docker() -> Iterator[Docker]:
     with Docker() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    with Podman() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def rootless_podman() -> Iterator[Podman]:
+    with Podman(rootless=True) as runtime:
         yield runtime
 
 

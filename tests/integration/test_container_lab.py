@@ -23,12 +23,16 @@ from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE,
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 CGROUPS = Path("/sys/fs/cgroup")
-#: How each is made, in its own file.
-RUNTIMES = {"docker": "Docker()"}
+#: Fixture → the file where the runtime is, and how it is made there.
+RUNTIMES = {
+    "docker": ("docker", "Docker()"),
+    "podman": ("podman", "Podman()"),
+    "rootless_podman": ("podman", "Podman(rootless=True)"),
+}
 #: What stands between the container's first process and the machine's.
-PARENT = {"docker": "containerd-shim-runc-v2"}
-#: Where the container's processes are, in each hierarchy.
-CGROUP = {"docker": "/docker/{id}"}
+PARENT = {"docker": "containerd-shim-runc-v2", "podman": "conmon", "rootless_podman": "conmon"}
+#: The container's cgroup, in every hierarchy; of what is not here, the cgroups are those of its starter.
+CGROUP = {"docker": "/docker/{id}", "podman": "/libpod_parent/libpod-{id}"}
 #: Tells the roll its PID, each in its turn, and stays.
 CALL = f"""
 import os, socket, time
@@ -124,8 +128,12 @@ def test_who_is_its_parent_and_which_cgroup_it_is_in(
     (first,) = (pid for pid, inside in truth.pids.items() if inside == 1)
     parent = status(first, "PPid")[0]
     assert os.path.basename(os.readlink(f"/proc/{parent}/exe")) == PARENT[kind]
-    lines = Path(f"/proc/{first}/cgroup").read_text().splitlines()
-    assert {line.split(":", 2)[2] for line in lines} == {CGROUP[kind].format(id=truth.id, name=truth.name)}
+    found = Path(f"/proc/{first}/cgroup").read_text()
+    if kind in CGROUP:
+        path = CGROUP[kind].format(id=truth.id, name=truth.name)
+        assert {line.split(":", 2)[2] for line in found.splitlines()} == {path}
+    else:
+        assert found == Path("/proc/self/cgroup").read_text()
 
 
 def test_a_restarted_one_has_its_name_and_other_processes(container: Container, roll: Roll) -> None:
@@ -138,14 +146,14 @@ def test_a_restarted_one_has_its_name_and_other_processes(container: Container, 
     assert after._replace(pids={}) == before._replace(pids={})
 
 
-@pytest.mark.parametrize("runtime", ["docker"], indirect=True)
+@pytest.mark.parametrize("runtime", ["docker", "podman", "rootless_podman"], indirect=True)
 def test_a_container_in_the_machines_own_pid_namespace(runtime: Runtime, roll: Roll) -> None:
     with runtime.start("lab-hostpid", FAMILY, options=("--pid=host",)) as container:
         said = roll.call(4)
         assert container.truth().pids == said == {pid: pid for pid in said}
 
 
-@pytest.mark.parametrize("runtime", ["docker"], indirect=True)
+@pytest.mark.parametrize("runtime", ["docker", "podman", "rootless_podman"], indirect=True)
 def test_the_image_and_the_id_are_known(container: Container) -> None:
     truth = container.truth()
     assert truth.image == IMAGE and len(truth.id) == 64
@@ -154,10 +162,11 @@ def test_the_image_and_the_id_are_known(container: Container) -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_nothing_is_left_of_a_runtime_whose_owner_was_killed(runtime: str) -> None:
     """Not even of the containers: their processes end with their owner, files when the next one comes."""
+    room, made = RUNTIMES[runtime]
     script = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        f"from ansible_collections.pyspy.fleet.tests.lab.containers.{runtime} import *\n"
-        f"with {RUNTIMES[runtime]} as runtime:\n"
+        f"from ansible_collections.pyspy.fleet.tests.lab.containers.{room} import *\n"
+        f"with {made} as runtime:\n"
         "    truth = runtime.start('lab-orphan', ('sleep', '1000')).truth()\n"
         "    print(runtime.directory, truth.id, *truth.pids, flush=True)\n"
         "    sys.stdin.read()\n"

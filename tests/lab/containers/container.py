@@ -162,6 +162,15 @@ def seen_inside(init: int, members: Iterable[int]) -> dict[int, int]:
     return {pid: other for pid, other in inside.items() if other > 0}  # -1: it ended.
 
 
+def descendants(pid: int) -> list[int]:
+    """Whoever comes from this process, by way of parents that live."""
+    parents = {int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found, below = list[int](), [pid]
+    while below := [child for child, parent in parents.items() if parent in below]:
+        found += below
+    return found
+
+
 def _parent(pid: int) -> int:
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
