@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from .container import Container, Runtime, Truth, seen_inside
 from .skeleton import IMAGE, PROGRAMS, SHARED, archive
@@ -27,9 +26,6 @@ class Docker(Runtime):
     def set_up(self) -> None:
         settings = self.directory / "daemon.json"
         settings.write_text("{}")
-        # A containerd of this machine's own is nobody's business here.
-        if Path("/run/containerd").is_dir():
-            self.keeper.run("mount", "-t", "tmpfs", "containerd", "/run/containerd")
         place = ("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec")
         files = ("--pidfile", f"{self.directory}/docker.pid", "--config-file", str(settings))
         listen = ("--host", f"unix://{self.directory}/docker.sock", "--bridge=none", "--iptables=false")

@@ -4,7 +4,8 @@
 
 """Room "keeper" of the lab (private to the collection): commands whose daemons end with their owner.
 
-They run in a mount namespace of their own, so that no mount of theirs can stay either.
+They run in a mount namespace of their own, so that no mount of theirs can stay either, and nothing that they
+write in places which they will not be talked out of.
 """
 
 from __future__ import annotations
@@ -20,6 +21,18 @@ from pathlib import Path
 from ..tree import LabError
 
 PROGRAM = Path(__file__).with_name("keeper_program.py")
+#: $1 is the one folder that they share with this machine; the rest of the words are executed.
+SCENE = """
+mount -t tmpfs -o mode=755 lab /run
+mount -t tmpfs -o mode=1777 lab /dev/shm
+mkdir /run/lock /run/etc /run/etc.work /run/lib /run/lib.work /run/place
+mount --bind "$1" /run/place
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work lab /etc
+mount -t overlay -o lowerdir=/var/lib,upperdir=/run/lib,workdir=/run/lib.work lab /var/lib
+mount --bind /run/place "$1"
+shift
+exec "$@"
+"""
 #: No command here takes this long, unless it hangs.
 LIMIT = 60
 
@@ -32,7 +45,7 @@ class Keeper:
         self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environment}
         # In a session of its own: Ctrl-C at a terminal is not meant for it, but for its owner.
         self._process = subprocess.Popen(
-            ("unshare", "--mount", sys.executable, "-I", str(PROGRAM)),
+            (*("unshare", "--mount", "sh", "-euc", SCENE, "scene", str(directory)), sys.executable, "-I", str(PROGRAM)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

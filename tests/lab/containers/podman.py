@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from .container import Container, Runtime, Truth, descendants, seen_inside
 from .skeleton import IMAGE, PROGRAMS, SHARED, archive
@@ -24,7 +23,9 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
 #: Who runs containers without being root. No such user is made on this machine: see ``_lay_user``.
-USER, UID, FIRST_SUBORDINATE = "labrat", 31100, 3_110_000
+USER, UID, SUBORDINATE = "labrat", 31100, "3110000-3175535"
+PLACES = ("root", "runroot", "tmpdir")
+FOLDERS = ("home", "runtime", "storage", "run", "tmp")
 
 
 class Podman(Runtime):
@@ -45,7 +46,7 @@ class Podman(Runtime):
         (self.directory / "containers.conf").write_text(SETTINGS)
         archive(self.directory / "image.tar")
         (self.directory / "image.tar").chmod(0o644)
-        for name in ("home", "runtime", "storage", "run", "tmp"):
+        for name in FOLDERS:
             (self.directory / name).mkdir(mode=0o700)
         if self.rootless:
             self._lay_user()
@@ -53,24 +54,16 @@ class Podman(Runtime):
 
     def _lay_user(self) -> None:
         """A user with subordinate ids, whom only the keeper's mount namespace knows."""
-        lines = {
-            "passwd": f"{USER}:x:{UID}:{UID}::{self.directory}/home:/bin/sh",
-            "group": f"{USER}:x:{UID}:",
-            "subuid": f"{USER}:{FIRST_SUBORDINATE}:65536",
-            "subgid": f"{USER}:{FIRST_SUBORDINATE}:65536",
-        }
-        for name, line in lines.items():
-            file = Path("/etc", name)
-            (self.directory / name).write_text(f"{file.read_text()}{line}\n")
-            (self.directory / name).chmod(0o644)
-            self.keeper.run("mount", "--bind", str(self.directory / name), str(file))
-        for name in ("home", "runtime", "storage", "run", "tmp"):
+        self.keeper.run("useradd", f"--uid={UID}", f"--home-dir={self.directory}/home", USER)
+        self.keeper.run("touch", "/etc/subuid", "/etc/subgid")
+        self.keeper.run("usermod", f"--add-subuids={SUBORDINATE}", f"--add-subgids={SUBORDINATE}", USER)
+        for name in FOLDERS:
             os.chown(self.directory / name, UID, UID)
 
     def client(self, *words: str) -> str:
         """What the client prints."""
         become = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups") if self.rootless else ()
-        places = [f"--{name}={self.directory}/{folder}" for name, folder in PLACES]
+        places = [f"--{option}={self.directory}/{name}" for option, name in zip(PLACES, FOLDERS[2:], strict=True)]
         return self.keeper.run(*become, "podman", *places, *words)
 
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> PodmanContainer:
@@ -80,9 +73,6 @@ class Podman(Runtime):
         mounts.append(f"--volume={self.shared}:{SHARED}")
         self.client("run", "--detach", f"--name={name}", "--network=none", *mounts, *options, IMAGE, *argv)
         return PodmanContainer(self, name)
-
-
-PLACES = (("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp"))
 
 
 class PodmanContainer(Container):
