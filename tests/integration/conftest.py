@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
 from ansible_collections.pyspy.fleet.tests.lab.containers.docker import Docker
 from ansible_collections.pyspy.fleet.tests.lab.containers.podman import Podman
 from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host
@@ -56,6 +57,12 @@ def podman() -> Iterator[Podman]:
 @pytest.fixture(scope="session")
 def rootless_podman() -> Iterator[Podman]:
     with Podman(rootless=True) as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    with Containerd() as runtime:
         yield runtime
 
 

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -19,20 +21,27 @@ from pathlib import Path
 import pytest
 from ansible_collections.pyspy.fleet.tests.lab import place
 from ansible_collections.pyspy.fleet.tests.lab.containers.container import Container, Runtime
+from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
 from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON, SHARED
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 CGROUPS = Path("/sys/fs/cgroup")
 #: Fixture → the file where the runtime is, and how it is made there.
 RUNTIMES = {
+    "containerd": ("containerd", "Containerd()"),
     "docker": ("docker", "Docker()"),
     "podman": ("podman", "Podman()"),
     "rootless_podman": ("podman", "Podman(rootless=True)"),
 }
 #: What stands between the container's first process and the machine's.
-PARENT = {"docker": "containerd-shim-runc-v2", "podman": "conmon", "rootless_podman": "conmon"}
+PARENT = {
+    "containerd": "containerd-shim-runc-v2",
+    "docker": "containerd-shim-runc-v2",
+    "podman": "conmon",
+    "rootless_podman": "conmon",
+}
 #: The container's cgroup, in every hierarchy; of what is not here, the cgroups are those of its starter.
-CGROUP = {"docker": "/docker/{id}", "podman": "/libpod_parent/libpod-{id}"}
+CGROUP = {"containerd": "/default/{name}", "docker": "/docker/{id}", "podman": "/libpod_parent/libpod-{id}"}
 #: Tells the roll its PID, each in its turn, and stays.
 CALL = f"""
 import os, socket, time
@@ -42,6 +51,7 @@ roll.send(str(os.getpid()).encode())
 time.sleep(1000)
 """
 FAMILY = (PYTHON, "-c", "import os; os.fork(); os.fork()" + CALL)
+SLEEPER = (PYTHON, "-c", "import time; time.sleep(1000)")
 
 
 class Roll:
@@ -153,10 +163,38 @@ def test_a_container_in_the_machines_own_pid_namespace(runtime: Runtime, roll: R
         assert container.truth().pids == said == {pid: pid for pid in said}
 
 
-@pytest.mark.parametrize("runtime", ["docker", "podman", "rootless_podman"], indirect=True)
-def test_the_image_and_the_id_are_known(container: Container) -> None:
+def test_ids_and_images(request: pytest.FixtureRequest, container: Container) -> None:
     truth = container.truth()
-    assert truth.image == IMAGE and len(truth.id) == 64
+    assert truth.image == IMAGE
+    assert len(truth.id) == 64 or truth.id == truth.name and "containerd" in request.fixturenames
+
+
+def test_a_pod_is_laid_out_as_on_a_node(containerd: Containerd) -> None:
+    """Its containers hang from one shim, which names the pod's own container and none of them."""
+    with (
+        containerd.start_pod("shop", "web-0", "app", SLEEPER, image="images.example/shop/api:7") as first,
+        containerd.start_pod("shop", "web-0", "proxy", SLEEPER) as second,
+    ):
+        truths = [first.truth(), second.truth()]
+        assert [truth.name for truth in truths] == ["app", "proxy"]
+        assert [truth.image for truth in truths] == ["images.example/shop/api:7", IMAGE]
+        parents = {status(pid, "PPid")[0] for truth in truths for pid, inside in truth.pids.items() if inside == 1}
+        (words,) = (Path(f"/proc/{parent}/cmdline").read_text().split("\0") for parent in parents)
+        assert words[1:3] == ["-namespace", "k8s.io"] and not {truth.id for truth in truths} & set(words)
+        for truth in truths:
+            bundle = containerd.directory / "state/io.containerd.runtime.v2.task/k8s.io" / truth.id
+            told = json.loads((bundle / "config.json").read_text())["annotations"]
+            assert told.pop("io.kubernetes.cri.sandbox-id") in words and told.pop("io.kubernetes.cri.sandbox-uid")
+            assert told == {
+                "io.kubernetes.cri.container-type": "container",
+                "io.kubernetes.cri.container-name": truth.name,
+                "io.kubernetes.cri.image-name": truth.image,
+                "io.kubernetes.cri.sandbox-name": "web-0",
+                "io.kubernetes.cri.sandbox-namespace": "shop",
+            }
+            for pid in truth.pids:
+                group = Path(f"/proc/{pid}/cgroup").read_text().splitlines()[0].split(":", 2)[2]
+                assert re.fullmatch(f"/kubepods/burstable/pod[0-9a-f-]{{36}}/{truth.id}", group)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -92,6 +92,8 @@ class Runtime(abc.ABC):
     """
 
     name: ClassVar[str]
+    #: The groups that it leaves at the top of every hierarchy, when all containers are gone.
+    cgroups: ClassVar[tuple[str, ...]] = ()
 
     def __enter__(self) -> Self:
         # Like the real ones' below /var/lib: everything above belongs to root alone.
@@ -99,6 +101,7 @@ class Runtime(abc.ABC):
         self.directory.chmod(0o711)
         with contextlib.ExitStack() as closing:
             closing.callback(place.release, self.directory)
+            closing.callback(self._remove_cgroups)
             self.shared = self.directory / "shared"
             self.shared.mkdir()
             self.shared.chmod(0o1777)
@@ -112,6 +115,12 @@ class Runtime(abc.ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.close()
+
+    def _remove_cgroups(self) -> None:
+        for name in self.cgroups:
+            for group in (*place.CGROUPS.glob(name), *place.CGROUPS.glob(f"*/{name}")):
+                with contextlib.suppress(OSError):  # Another's containers are in it.
+                    group.rmdir()
 
     def environment(self) -> dict[str, str]:
         """What the client's commands find in their environment."""

@@ -19,6 +19,7 @@ class Docker(Runtime):
     """Its data root is not the default one, as on many real hosts: only the command line of dockerd says so."""
 
     name = "docker"
+    cgroups = ("docker",)
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "DOCKER_HOST": f"unix://{self.directory}/docker.sock"}

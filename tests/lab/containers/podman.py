@@ -32,6 +32,7 @@ class Podman(Runtime):
     """Its storage is not in the default place: only the command lines of its conmons say where."""
 
     name = "podman"
+    cgroups = ("libpod_parent",)
 
     def __init__(self, rootless: bool = False) -> None:
         self.rootless = rootless
