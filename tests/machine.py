@@ -6,16 +6,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 #: Program → the Debian package that brings it.
 PROGRAMS = {
+    "containerd": "containerd",
     "debootstrap": "debootstrap",
+    "dockerd": "docker.io",
     "ip": "iproute2",
+    "lxc-start": "lxc",
     "mke2fs": "e2fsprogs",
+    "newuidmap": "uidmap",
+    "podman": "podman",
     "ps": "procps",
+    "runc": "runc",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
     "sudo": "sudo",
@@ -24,6 +33,8 @@ PROGRAMS = {
 }
 #: The same for virtual machines, which need the others too.
 EMULATOR = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86"}
+#: Asked by a package before it starts its daemon (invoke-rc.d(8)); 101 forbids it.
+POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def prepare() -> None:
@@ -32,20 +43,38 @@ def prepare() -> None:
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)}", flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (("update",), ("install", "-y", "--no-install-recommends", *missing)):
-        done = subprocess.run(
-            ("apt-get", "-qq", *command),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        with _no_daemons():
+            done = _apt_get(*command)
         if done.returncode:
             print(f"apt-get {command[0]} failed:\n{done.stdout[-2000:]}", flush=True)
             return
+
+
+def _apt_get(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ("apt-get", "-qq", *command),
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def _no_daemons() -> Iterator[None]:
+    """Nothing that is installed meanwhile is started, unless the machine has rules of its own."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    try:
+        POLICY.chmod(0o755)
+        yield
+    finally:
+        POLICY.unlink()
 
 
 def lacking_for_integration() -> str:

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the integration tests share: fleets of the lab, one per test file; this machine as a host without Ansible."""
+"""What the integration tests share.
+
+Fleets of the lab, one per test file; container runtimes, one per session; this machine as a host without Ansible.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
+from ansible_collections.pyspy.fleet.tests.lab.containers.docker import Docker
+from ansible_collections.pyspy.fleet.tests.lab.containers.podman import Podman
 from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 from ansible_collections.pyspy.fleet.tests.lab.nspawn import SystemdFleet
@@ -34,6 +40,30 @@ def systemd_fleet() -> Iterator[SystemdFleet]:
     """Two ssh hosts with a real systemd, as the tests before in the same file left them."""
     with SystemdFleet(2) as hosts:
         yield hosts
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    with Docker() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    with Podman() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def rootless_podman() -> Iterator[Podman]:
+    with Podman(rootless=True) as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    with Containerd() as runtime:
+        yield runtime
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,222 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's containers are real, what it says of them is true, and nothing is left of them afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.pyspy.fleet.tests.lab import place
+from ansible_collections.pyspy.fleet.tests.lab.containers.container import Container, Runtime
+from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
+from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON, SHARED
+from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
+
+CGROUPS = Path("/sys/fs/cgroup")
+#: Fixture → the file where the runtime is, and how it is made there.
+RUNTIMES = {
+    "containerd": ("containerd", "Containerd()"),
+    "docker": ("docker", "Docker()"),
+    "podman": ("podman", "Podman()"),
+    "rootless_podman": ("podman", "Podman(rootless=True)"),
+}
+#: What stands between the container's first process and the machine's.
+PARENT = {
+    "containerd": "containerd-shim-runc-v2",
+    "docker": "containerd-shim-runc-v2",
+    "podman": "conmon",
+    "rootless_podman": "conmon",
+}
+#: The container's cgroup, in every hierarchy; of what is not here, the cgroups are those of its starter.
+CGROUP = {"containerd": "/default/{name}", "docker": "/docker/{id}", "podman": "/libpod_parent/libpod-{id}"}
+#: Tells the roll its PID, each in its turn, and stays.
+CALL = f"""
+import os, socket, time
+roll = socket.socket(socket.AF_UNIX)
+roll.connect("{SHARED}/roll")
+roll.send(str(os.getpid()).encode())
+time.sleep(1000)
+"""
+FAMILY = (PYTHON, "-c", "import os; os.fork(); os.fork()" + CALL)
+SLEEPER = (PYTHON, "-c", "import time; time.sleep(1000)")
+
+
+class Roll:
+    """What processes say of themselves; the kernel adds the PID of each on this machine (unix(7), SO_PEERCRED)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(f"{folder}/roll")
+        (folder / "roll").chmod(0o777)
+        self._socket.listen()
+        self._socket.settimeout(30)
+        self._path = folder / "roll"
+
+    def call(self, count: int) -> dict[int, int]:
+        """PID on this machine → PID inside, of the next ``count`` who come."""
+        found = {}
+        for _one in range(count):
+            caller, _address = self._socket.accept()
+            with caller:
+                pid, _uid, _gid = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                found[pid] = int(caller.recv(20))
+        return found
+
+    def close(self) -> None:
+        self._socket.close()
+        self._path.unlink()
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    found: Runtime = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def roll(runtime: Runtime) -> Iterator[Roll]:
+    with contextlib.closing(Roll(runtime.shared)) as one:
+        yield one
+
+
+@pytest.fixture
+def container(runtime: Runtime, roll: Roll) -> Iterator[Container]:
+    """One of four processes."""
+    with runtime.start("lab-api", FAMILY) as one:
+        yield one
+
+
+def status(pid: int, key: str) -> list[int]:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return [int(word) for word in line.split()[1:]]
+    raise KeyError(key)
+
+
+def command_lines_of(directory: str) -> list[str]:
+    """Of all processes that were started for a runtime: its folder is named in each."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_text(errors="replace"))
+    return [words for words in found if directory in words]
+
+
+def lives(pid: str) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_the_truth_is_what_the_processes_say(runtime: Runtime, container: Container, roll: Roll) -> None:
+    said = roll.call(4)
+    truth = container.truth()
+    assert truth.pids == said and truth.pids != {pid: pid for pid in said}
+    assert (truth.runtime, truth.name) == (runtime.name, "lab-api")
+    further = container.run_inside((PYTHON, "-c", CALL))
+    said |= roll.call(1)
+    assert further in said and container.truth().pids == said
+    assert {pid: status(pid, "NSpid") for pid in said} == {pid: [pid, inside] for pid, inside in said.items()}
+
+
+def test_who_is_its_parent_and_which_cgroup_it_is_in(
+    request: pytest.FixtureRequest, container: Container, roll: Roll
+) -> None:
+    kind = request.node.callspec.params["runtime"]
+    truth = container.truth()
+    (first,) = (pid for pid, inside in truth.pids.items() if inside == 1)
+    parent = status(first, "PPid")[0]
+    assert os.path.basename(os.readlink(f"/proc/{parent}/exe")) == PARENT[kind]
+    found = Path(f"/proc/{first}/cgroup").read_text()
+    if kind in CGROUP:
+        path = CGROUP[kind].format(id=truth.id, name=truth.name)
+        assert {line.split(":", 2)[2] for line in found.splitlines()} == {path}
+    else:
+        assert found == Path("/proc/self/cgroup").read_text()
+
+
+def test_a_restarted_one_has_its_name_and_other_processes(container: Container, roll: Roll) -> None:
+    before = container.truth()
+    assert before.pids == roll.call(4)
+    container.restart()
+    said = roll.call(4)
+    after = container.truth()
+    assert after.pids == said and not said.keys() & before.pids.keys()
+    assert after._replace(pids={}) == before._replace(pids={})
+
+
+@pytest.mark.parametrize("runtime", ["docker", "podman", "rootless_podman"], indirect=True)
+def test_a_container_in_the_machines_own_pid_namespace(runtime: Runtime, roll: Roll) -> None:
+    with runtime.start("lab-hostpid", FAMILY, options=("--pid=host",)) as container:
+        said = roll.call(4)
+        assert container.truth().pids == said == {pid: pid for pid in said}
+
+
+def test_ids_and_images(request: pytest.FixtureRequest, container: Container) -> None:
+    truth = container.truth()
+    assert truth.image == IMAGE
+    assert len(truth.id) == 64 or truth.id == truth.name and "containerd" in request.fixturenames
+
+
+def test_a_pod_is_laid_out_as_on_a_node(containerd: Containerd) -> None:
+    """Its containers hang from one shim, which names the pod's own container and none of them."""
+    with (
+        containerd.start_pod("shop", "web-0", "app", SLEEPER, image="images.example/shop/api:7") as first,
+        containerd.start_pod("shop", "web-0", "proxy", SLEEPER) as second,
+    ):
+        truths = [first.truth(), second.truth()]
+        assert [truth.name for truth in truths] == ["app", "proxy"]
+        assert [truth.image for truth in truths] == ["images.example/shop/api:7", IMAGE]
+        parents = {status(pid, "PPid")[0] for truth in truths for pid, inside in truth.pids.items() if inside == 1}
+        (words,) = (Path(f"/proc/{parent}/cmdline").read_text().split("\0") for parent in parents)
+        assert words[1:3] == ["-namespace", "k8s.io"] and not {truth.id for truth in truths} & set(words)
+        for truth in truths:
+            bundle = containerd.directory / "state/io.containerd.runtime.v2.task/k8s.io" / truth.id
+            told = json.loads((bundle / "config.json").read_text())["annotations"]
+            assert told.pop("io.kubernetes.cri.sandbox-id") in words and told.pop("io.kubernetes.cri.sandbox-uid")
+            assert told == {
+                "io.kubernetes.cri.container-type": "container",
+                "io.kubernetes.cri.container-name": truth.name,
+                "io.kubernetes.cri.image-name": truth.image,
+                "io.kubernetes.cri.sandbox-name": "web-0",
+                "io.kubernetes.cri.sandbox-namespace": "shop",
+            }
+            for pid in truth.pids:
+                group = Path(f"/proc/{pid}/cgroup").read_text().splitlines()[0].split(":", 2)[2]
+                assert re.fullmatch(f"/kubepods/burstable/pod[0-9a-f-]{{36}}/{truth.id}", group)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_nothing_is_left_of_a_runtime_whose_owner_was_killed(runtime: str) -> None:
+    """Not even of the containers: their processes end with their owner, files when the next one comes."""
+    room, made = RUNTIMES[runtime]
+    script = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"from ansible_collections.pyspy.fleet.tests.lab.containers.{room} import *\n"
+        f"with {made} as runtime:\n"
+        "    truth = runtime.start('lab-orphan', ('sleep', '1000')).truth()\n"
+        "    print(runtime.directory, truth.id, *truth.pids, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    owner = subprocess.Popen((sys.executable, "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with owner:
+        assert owner.stdout is not None
+        directory, number, *pids = owner.stdout.readline().split()
+        assert all(map(lives, pids)) and command_lines_of(directory)
+        owner.send_signal(signal.SIGKILL)
+    await_condition("the end of its processes", lambda: not command_lines_of(directory) and not any(map(lives, pids)))
+    await_condition("the end of its cgroups", lambda: not [*CGROUPS.glob(f"**/*{number}*")])
+    assert Path(directory).exists(), "a killed owner cannot remove its folder"
+    place.release(place.claim(place.STATE))
+    assert not Path(directory).exists() and directory not in Path("/proc/self/mountinfo").read_text()
