@@ -18,6 +18,9 @@ DOCKER, PODMAN, CONTAINERD, CRIO, LXC, NSPAWN = "docker", "podman", "containerd"
 #: A PID namespace of its own, and nothing that tells who made it.
 NAMESPACE = "namespace"
 
+#: How the names of the processes begin that runtimes leave above a container (``comm``, cut at 15 characters).
+WATCHERS = ("conmon", "containerd-shim", "lxc-", "lxd", "incusd", "systemd-nspawn")
+
 _ID = r"(?P<id>[0-9a-f]{64})"
 #: What one name in a cgroup's path says. Measured for all but CRI-O and Kubernetes, which are from their sources.
 _CGROUPS = (

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from ._clues import NAMESPACE, Clue, Parent, by_cgroups, by_parent
+from ._clues import NAMESPACE, WATCHERS, Clue, Parent, by_cgroups, by_parent
 from ._procfs import Gone, ProcessDir, Status, user_name
 from ._runtimes import Known, Runtimes
 from ._survey import Row, Table
@@ -54,6 +54,20 @@ class _Look(NamedTuple):
     status: Status
     clue: Optional[Clue]
 
+    @property
+    def depth(self) -> int:
+        """In so many PID namespaces it has a number, ours among them."""
+        return max(len(self.status.nspids), 1)
+
+    def inside(self, identity: str) -> bool:
+        """As one above a process in the container ``identity``, or in one whose cgroup says nothing: is it in it too?
+
+        Then its word does not count: it may imitate a runtime.
+        """
+        if identity:
+            return self.clue is not None and self.clue.id == identity
+        return self.depth > 1
+
 
 class Containers:
     """Answers for the processes of a table; what the answers need is read when they are asked for."""
@@ -72,23 +86,25 @@ class Containers:
         look = self._look(pid)
         if look is None:
             return None
-        depth, first = len(look.status.nspids), pid
+        depth, first = look.depth, pid
         identity = look.clue.id if look.clue is not None else ""
-        if (not identity and depth < 2) or (identity and identity == self._own):
+        if identity and identity == self._own:
             return None
         watchers: List[Clue] = []
         for ancestor in self._ancestors(pid):
             above = self._look(ancestor)
             if above is None:
                 break
-            inside = above.clue is not None and above.clue.id == identity if identity else False
-            if inside or (not identity and len(above.status.nspids) > 1):
-                depth, first = min(depth, len(above.status.nspids)), ancestor
-            elif len(above.status.nspids) < len(look.status.nspids) or identity:
+            if above.inside(identity):
+                depth, first = min(depth, above.depth), ancestor
+            else:
                 watcher = self._watcher(ancestor)
                 watchers += [watcher] if watcher is not None else []
-        clue = _joined(look.clue, watchers) or Clue(NAMESPACE, _namespace(first))
-        return Seat(self._container(clue), (look.status.nspids or (pid,))[max(depth, 1) - 1])
+        clue = _joined(look.clue, watchers)
+        if clue is None and depth < 2:
+            return None
+        clue = clue or Clue(NAMESPACE, _namespace(first))
+        return Seat(self._container(clue), (look.status.nspids or (pid,))[depth - 1])
 
     def of(self, pids: Iterable[int]) -> Dict[int, Seat]:
         """The same for several."""
@@ -115,10 +131,13 @@ class Containers:
 
     def _watcher(self, pid: int) -> Optional[Clue]:
         if pid not in self._parents:
-            try:
-                self._parents[pid] = by_parent(_parent(self._table[pid]))
-            except Gone:
-                self._parents[pid] = None
+            row, found = self._table[pid], None
+            if row.stat.comm.startswith(WATCHERS):
+                try:
+                    found = by_parent(_parent(row))
+                except Gone:
+                    pass
+            self._parents[pid] = found
         return self._parents[pid]
 
     def _container(self, clue: Clue) -> Container:

@@ -27,6 +27,8 @@ from ._clues import CONTAINERD, CRIO, DOCKER, PODMAN, Clue
 _LIMIT = 8 << 20
 #: So long a user's home may take to answer (seconds).
 _PATIENCE = 0.5
+#: The kernel's "overflow" group, which has no files; a user's own need no group.
+_NOBODY = 65534
 #: Where Docker keeps its state unless it is told otherwise; the second is that of Ubuntu's snap.
 _DOCKER_ROOTS = ("/var/lib/docker", "/var/snap/docker/common/var-lib-docker")
 _DOCKER_CONFIGS = ("/etc/docker/daemon.json", "/var/snap/docker/current/config/daemon.json")
@@ -94,8 +96,11 @@ class Runtimes:
         # …/storage/overlay-containers/ID/userdata
         stores = [os.path.dirname(os.path.dirname(clue.bundle))] if clue.bundle else []
         home = _home(owner)
-        stores += [_PODMAN_STORE] if owner == 0 else [home + "/.local/share/containers/storage/overlay-containers"]
-        for store in filter(lambda path: path.startswith("/"), stores):
+        if owner == 0:
+            stores.append(_PODMAN_STORE)
+        elif home:
+            stores.append(home + "/.local/share/containers/storage/overlay-containers")
+        for store in stores:
             for name in ("containers.json", "volatile-containers.json"):
                 rows = self._read("%s/%s" % (store, name), owner)
                 for row in rows if isinstance(rows, list) else ():
@@ -252,12 +257,12 @@ def _serve(uid: int, path: str, writer: int) -> None:
     try:
         if os.geteuid() == 0:
             os.setgroups([])
-            os.setgid(pwd.getpwuid(uid).pw_gid)
+            os.setgid(_NOBODY)
             os.setuid(uid)
         data = _read_file(os.path.realpath(path))
         while data:
             data = data[os.write(writer, data) :]
-    except (OSError, KeyError):
+    except OSError:
         pass
     finally:
         os._exit(0)

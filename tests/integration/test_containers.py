@@ -1,0 +1,161 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes in containers of real runtimes: what their own clients say of them, and what the host program finds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.pyspy.fleet.tests.lab.containers.container import Container, Runtime, Truth
+from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
+from ansible_collections.pyspy.fleet.tests.lab.containers.docker import Docker
+from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import PYTHON
+from ansible_collections.pyspy.fleet.tests.lab.host_program import Host
+from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
+
+RUNTIMES = ("docker", "podman", "rootless_podman", "containerd")
+SLEEP = "import time; time.sleep(1000)"
+#: A shell, below it a Python, and beside that another one.
+FAMILY = ("/bin/sh", "-c", f"{PYTHON} -c '{SLEEP}' & {PYTHON} -c '{SLEEP}' & wait")
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    found: Runtime = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def container(runtime: Runtime) -> Iterator[Container]:
+    with runtime.start("lab-api", FAMILY) as one:
+        await_condition("its processes", lambda: len(pythons(one.truth())) == 2)
+        yield one
+
+
+def pythons(truth: Truth) -> dict[int, int]:
+    """Of its processes those that are Python, by what the kernel says they execute."""
+    found = {}
+    for pid, inside in truth.pids.items():
+        if os.readlink(f"/proc/{pid}/exe").rpartition("/")[2].startswith("python"):
+            found[pid] = inside
+    return found
+
+
+def ask(**selectors: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = Host("").ask("info", {"selectors": selectors})
+    return answer
+
+
+def chosen(**selectors: Any) -> dict[int, dict[str, Any]]:
+    answer = ask(**selectors)
+    assert answer["ok"], answer["error"]
+    return {row["pid"]: row for row in answer["selection"]["targets"]}
+
+
+def refused(**selectors: Any) -> str:
+    answer = ask(**selectors)
+    assert not answer["ok"], answer["selection"]["targets"]
+    assert answer["error"]["remedy"]
+    return ": ".join(filter(None, (answer["error"]["reason"], answer["error"]["detail"])))
+
+
+def insides(rows: dict[int, dict[str, Any]]) -> dict[int, int]:
+    return {pid: row["container_pid"] for pid, row in rows.items()}
+
+
+def test_what_a_container_is(container: Container) -> None:
+    truth = container.truth()
+    rows = chosen(pids=list(pythons(truth)))
+    assert insides(rows) == pythons(truth)
+    for row in rows.values():
+        found = row["container"]
+        assert (found["runtime"], found["id"], found["name"]) == (truth.runtime, truth.id, truth.name)
+        # Only containerd's own database knows the image, but for pods.
+        assert found["image"] == ("" if truth.runtime == "containerd" else truth.image)
+
+
+def test_by_name_and_id(container: Container) -> None:
+    truth = container.truth()
+    for name in (truth.name, truth.id, truth.id[:12], "lab-a*"):
+        assert insides(chosen(container=name)) == pythons(truth), name
+    inside = max(pythons(truth).values())
+    assert insides(chosen(container=truth.name, container_pids=[inside])).values() == {inside}
+    shell = min(truth.pids.values())
+    assert "(sh) is not Python" in refused(container=truth.name, container_pids=[shell])
+
+
+def test_what_is_not_there(container: Container) -> None:
+    truth = container.truth()
+    missing = refused(container="lab-nobody")
+    assert missing.startswith("No container on this host is called lab-nobody, or has that id: there are ")
+    assert "lab-api" in missing
+    absent = max(truth.pids.values()) + 1000
+    assert refused(container=truth.name, container_pids=[absent]).startswith(
+        f"No process {absent} in the container: its"
+    )
+    mistaken = ask(container=truth.name, container_pids=[max(pythons(truth))])
+    assert "numbers of the host go into pids" in mistaken["error"]["remedy"]
+    assert not chosen(kube_pod="lab-*")
+
+
+def test_a_further_process_and_a_restart(container: Container) -> None:
+    before = pythons(container.truth())
+    further = container.run_inside((PYTHON, "-c", SLEEP))
+    truth = container.truth()
+    assert insides(chosen(container=truth.name)) == {**before, further: truth.pids[further]}
+    container.restart()
+    await_condition("its new processes", lambda: len(pythons(container.truth())) == 2)
+    again = container.truth()
+    assert again.id == truth.id and not set(again.pids) & set(before)
+    assert insides(chosen(container=truth.id)) == pythons(again)
+    assert "No process" in refused(pids=list(before))
+
+
+@pytest.fixture(params=["docker", "podman", "rootless_podman"])
+def with_host_pids(request: pytest.FixtureRequest) -> Iterator[Container]:
+    runtime: Runtime = request.getfixturevalue(request.param)
+    with runtime.start("lab-outside", (PYTHON, "-c", SLEEP), options=("--pid=host",)) as one:
+        yield one
+
+
+def test_the_hosts_own_pids(with_host_pids: Container) -> None:
+    """Its PID namespace is the host's; what it belongs to, the cgroup or its parent says."""
+    truth = with_host_pids.truth()
+    rows = chosen(container="lab-outside")
+    assert insides(rows) == {pid: pid for pid in truth.pids}
+    assert {row["container"]["id"] for row in rows.values()} == {truth.id}
+
+
+NESTED = f"unshare --pid --fork --mount-proc {PYTHON} -c '{SLEEP}' & {PYTHON} -c '{SLEEP}' & wait"
+
+
+def test_the_same_number_twice_in_one_container(docker: Docker) -> None:
+    """A namespace within: its first process is 1 there, and has a number of the container's too."""
+    with docker.start("lab-nested", ("/bin/sh", "-c", NESTED), options=("--privileged",)) as container:
+        await_condition("its processes", lambda: len(pythons(container.truth())) == 2)
+        truth = container.truth()
+        assert insides(chosen(container="lab-nested")) == pythons(truth)
+        for pid, inside in pythons(truth).items():
+            assert set(chosen(container="lab-nested", container_pids=[inside])) == {pid}
+        assert "is not Python" in refused(container="lab-nested", container_pids=[1])
+
+
+def test_pods(containerd: Containerd) -> None:
+    with (
+        containerd.start_pod("shop", "web-7d9f", "api", (PYTHON, "-c", SLEEP), image="images.example/api:7") as api,
+        containerd.start_pod("shop", "cart-5b2c", "api", (PYTHON, "-c", SLEEP), image="images.example/api:8") as cart,
+    ):
+        truth = api.truth()
+        (row,) = chosen(kube_pod="web-*", kube_namespace="shop").values()
+        assert insides({row["pid"]: row}) == dict(truth.pids)
+        found = row["container"]
+        assert (found["namespace"], found["pod"], found["name"]) == ("shop", "web-7d9f", "api")
+        assert (found["id"], found["image"]) == (truth.id, "images.example/api:7")
+        assert set(chosen(container="api")) == set(truth.pids) | set(cart.truth().pids)
+        assert set(chosen(kube_pod="cart-5b2c", container_pids=[1])) == set(cart.truth().pids)
+        assert not chosen(kube_namespace="other")
