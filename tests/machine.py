@@ -15,6 +15,7 @@ from pathlib import Path
 
 #: Program → the Debian package that brings it.
 PROGRAMS = {
+    "bwrap": "bubblewrap",
     "containerd": "containerd",
     "debootstrap": "debootstrap",
     "dockerd": "docker.io",
@@ -22,8 +23,8 @@ PROGRAMS = {
     "lxc-start": "lxc",
     "mke2fs": "e2fsprogs",
     "newuidmap": "uidmap",
+    "pgrep": "procps",
     "podman": "podman",
-    "ps": "procps",
     "runc": "runc",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",

@@ -15,8 +15,11 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.pyspy.fleet.tests.lab.containers.bare import Bare, Bubblewrap
 from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
 from ansible_collections.pyspy.fleet.tests.lab.containers.docker import Docker
+from ansible_collections.pyspy.fleet.tests.lab.containers.lxc import Lxc
+from ansible_collections.pyspy.fleet.tests.lab.containers.nspawn import Nspawn
 from ansible_collections.pyspy.fleet.tests.lab.containers.podman import Podman
 from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
@@ -63,6 +66,30 @@ def rootless_podman() -> Iterator[Podman]:
 @pytest.fixture(scope="session")
 def containerd() -> Iterator[Containerd]:
     with Containerd() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def lxc() -> Iterator[Lxc]:
+    with Lxc() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def nspawn() -> Iterator[Nspawn]:
+    with Nspawn() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def bare() -> Iterator[Bare]:
+    with Bare() as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> Iterator[Bubblewrap]:
+    with Bubblewrap() as runtime:
         yield runtime
 
 

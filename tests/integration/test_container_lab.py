@@ -20,33 +20,48 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyspy.fleet.tests.lab import place
+from ansible_collections.pyspy.fleet.tests.lab.containers.bare import Bubblewrap
 from ansible_collections.pyspy.fleet.tests.lab.containers.container import Container, Runtime
 from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
-from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON, SHARED
+from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
-CGROUPS = Path("/sys/fs/cgroup")
 #: Fixture → the file where the runtime is, and how it is made there.
 RUNTIMES = {
+    "bare": ("bare", "Bare()"),
+    "bubblewrap": ("bare", "Bubblewrap()"),
     "containerd": ("containerd", "Containerd()"),
     "docker": ("docker", "Docker()"),
+    "lxc": ("lxc", "Lxc()"),
+    "nspawn": ("nspawn", "Nspawn()"),
     "podman": ("podman", "Podman()"),
     "rootless_podman": ("podman", "Podman(rootless=True)"),
 }
+WITH_IDS = ("docker", "podman", "rootless_podman")
 #: What stands between the container's first process and the machine's.
 PARENT = {
+    "bare": "unshare",
+    "bubblewrap": "bwrap",
     "containerd": "containerd-shim-runc-v2",
     "docker": "containerd-shim-runc-v2",
+    "lxc": "lxc-start",
+    "nspawn": "systemd-nspawn",
     "podman": "conmon",
     "rootless_podman": "conmon",
 }
 #: The container's cgroup, in every hierarchy; of what is not here, the cgroups are those of its starter.
-CGROUP = {"containerd": "/default/{name}", "docker": "/docker/{id}", "podman": "/libpod_parent/libpod-{id}"}
+#: (nspawn has one of its own in systemd's hierarchies alone.)
+CGROUP = {
+    "containerd": "/default/{name}",
+    "docker": "/docker/{id}",
+    "lxc": "{own}/lxc.payload.{name}",
+    "podman": "/libpod_parent/libpod-{id}",
+}
 #: Tells the roll its PID, each in its turn, and stays.
-CALL = f"""
-import os, socket, time
+CALL = """
+import os, socket, sys, time
 roll = socket.socket(socket.AF_UNIX)
-roll.connect("{SHARED}/roll")
+roll.connect(sys.argv[1] + "/roll")
 roll.send(str(os.getpid()).encode())
 time.sleep(1000)
 """
@@ -81,8 +96,13 @@ class Roll:
 
 
 @pytest.fixture(params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest) -> Runtime:
-    found: Runtime = request.getfixturevalue(request.param)
+def runtime_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest, runtime_name: str) -> Runtime:
+    found: Runtime = request.getfixturevalue(runtime_name)
     return found
 
 
@@ -95,7 +115,7 @@ def roll(runtime: Runtime) -> Iterator[Roll]:
 @pytest.fixture
 def container(runtime: Runtime, roll: Roll) -> Iterator[Container]:
     """One of four processes."""
-    with runtime.start("lab-api", FAMILY) as one:
+    with runtime.start("lab-api", (*FAMILY, runtime.inside)) as one:
         yield one
 
 
@@ -119,54 +139,66 @@ def lives(pid: str) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def cgroups(pid: int | str) -> dict[str, str]:
+    """Controllers → path."""
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    return {controllers: path for _number, controllers, path in lines}
+
+
 def test_the_truth_is_what_the_processes_say(runtime: Runtime, container: Container, roll: Roll) -> None:
     said = roll.call(4)
     truth = container.truth()
-    assert truth.pids == said and truth.pids != {pid: pid for pid in said}
+    # Bubblewrap itself is the first process in its namespace, and says nothing.
+    silent = {pid: inside for pid, inside in truth.pids.items() if pid not in said}
+    assert list(silent.values()) == ([1] if isinstance(runtime, Bubblewrap) else [])
+    assert truth.pids == said | silent and not said.keys() & set(said.values())
     assert (truth.runtime, truth.name) == (runtime.name, "lab-api")
-    further = container.run_inside((PYTHON, "-c", CALL))
+    further = container.run_inside((PYTHON, "-c", CALL, runtime.inside))
     said |= roll.call(1)
-    assert further in said and container.truth().pids == said
+    assert further in said and container.truth().pids == said | silent
     assert {pid: status(pid, "NSpid") for pid in said} == {pid: [pid, inside] for pid, inside in said.items()}
 
 
-def test_who_is_its_parent_and_which_cgroup_it_is_in(
-    request: pytest.FixtureRequest, container: Container, roll: Roll
-) -> None:
-    kind = request.node.callspec.params["runtime"]
-    truth = container.truth()
-    (first,) = (pid for pid, inside in truth.pids.items() if inside == 1)
+def test_who_is_its_parent(runtime_name: str, container: Container, roll: Roll) -> None:
+    (first,) = (pid for pid, inside in container.truth().pids.items() if inside == 1)
     parent = status(first, "PPid")[0]
-    assert os.path.basename(os.readlink(f"/proc/{parent}/exe")) == PARENT[kind]
-    found = Path(f"/proc/{first}/cgroup").read_text()
-    if kind in CGROUP:
-        path = CGROUP[kind].format(id=truth.id, name=truth.name)
-        assert {line.split(":", 2)[2] for line in found.splitlines()} == {path}
-    else:
-        assert found == Path("/proc/self/cgroup").read_text()
+    assert os.path.basename(os.readlink(f"/proc/{parent}/exe")) == PARENT[runtime_name]
+
+
+def test_which_cgroup_it_is_in(runtime_name: str, container: Container, roll: Roll) -> None:
+    truth = container.truth()
+    # LXC starts from where the machine's first process is, not its own.
+    expected = cgroups(1 if runtime_name == "lxc" else "self")
+    for controllers, own in expected.items():
+        path = CGROUP.get(runtime_name, "{own}").format(own=own.rstrip("/"), id=truth.id, name=truth.name)
+        if runtime_name == "nspawn" and controllers in ("", "name=systemd"):
+            path = own.rstrip("/") + "/payload"
+        expected[controllers] = path or "/"
+    for pid in truth.pids:
+        assert cgroups(pid) == expected
 
 
 def test_a_restarted_one_has_its_name_and_other_processes(container: Container, roll: Roll) -> None:
-    before = container.truth()
-    assert before.pids == roll.call(4)
-    container.restart()
     said = roll.call(4)
+    before = container.truth()
+    container.restart()
+    again = roll.call(4)
     after = container.truth()
-    assert after.pids == said and not said.keys() & before.pids.keys()
+    assert set(said) <= set(before.pids) and set(again) <= set(after.pids) and not set(before.pids) & set(after.pids)
     assert after._replace(pids={}) == before._replace(pids={})
 
 
-@pytest.mark.parametrize("runtime", ["docker", "podman", "rootless_podman"], indirect=True)
+@pytest.mark.parametrize("runtime_name", WITH_IDS)
 def test_a_container_in_the_machines_own_pid_namespace(runtime: Runtime, roll: Roll) -> None:
-    with runtime.start("lab-hostpid", FAMILY, options=("--pid=host",)) as container:
+    with runtime.start("lab-hostpid", (*FAMILY, runtime.inside), options=("--pid=host",)) as container:
         said = roll.call(4)
         assert container.truth().pids == said == {pid: pid for pid in said}
 
 
-def test_ids_and_images(request: pytest.FixtureRequest, container: Container) -> None:
+def test_ids_and_images(runtime_name: str, container: Container) -> None:
     truth = container.truth()
-    assert truth.image == IMAGE
-    assert len(truth.id) == 64 or truth.id == truth.name and "containerd" in request.fixturenames
+    assert (len(truth.id) == 64) is (runtime_name in WITH_IDS)
+    assert truth.image == (IMAGE if runtime_name in ("containerd", *WITH_IDS) else "")
 
 
 def test_a_pod_is_laid_out_as_on_a_node(containerd: Containerd) -> None:
@@ -206,17 +238,17 @@ def test_nothing_is_left_of_a_runtime_whose_owner_was_killed(runtime: str) -> No
         f"from ansible_collections.pyspy.fleet.tests.lab.containers.{room} import *\n"
         f"with {made} as runtime:\n"
         "    truth = runtime.start('lab-orphan', ('sleep', '1000')).truth()\n"
-        "    print(runtime.directory, truth.id, *truth.pids, flush=True)\n"
+        "    print(runtime.directory, truth.id or None, *truth.pids, flush=True)\n"
         "    sys.stdin.read()\n"
     )
     owner = subprocess.Popen((sys.executable, "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with owner:
         assert owner.stdout is not None
         directory, number, *pids = owner.stdout.readline().split()
-        assert all(map(lives, pids)) and command_lines_of(directory)
+        assert all(map(lives, pids)) and command_lines_of(directory) != []
         owner.send_signal(signal.SIGKILL)
     await_condition("the end of its processes", lambda: not command_lines_of(directory) and not any(map(lives, pids)))
-    await_condition("the end of its cgroups", lambda: not [*CGROUPS.glob(f"**/*{number}*")])
+    await_condition("the end of its cgroups", lambda: not [*place.CGROUPS.glob(f"**/*{number}*")])
     assert Path(directory).exists(), "a killed owner cannot remove its folder"
     place.release(place.claim(place.STATE))
     assert not Path(directory).exists() and directory not in Path("/proc/self/mountinfo").read_text()

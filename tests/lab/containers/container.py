@@ -19,6 +19,7 @@ from .. import place
 from ..tree import LabError
 from ..waiting import await_condition
 from .keeper import Keeper
+from .skeleton import SHARED
 
 
 class Truth(NamedTuple):
@@ -88,7 +89,7 @@ class Container(abc.ABC):
 class Runtime(abc.ABC):
     """``with Docker() as docker:``, and all its containers and daemons end with it, or with this process.
 
-    ``shared`` is a folder that its containers see as ``/shared`` and may write to.
+    ``shared`` is a folder that its containers see too, as ``inside``, and may write to.
     """
 
     name: ClassVar[str]
@@ -117,10 +118,18 @@ class Runtime(abc.ABC):
         self._closing.close()
 
     def _remove_cgroups(self) -> None:
-        for name in self.cgroups:
-            for group in (*place.CGROUPS.glob(name), *place.CGROUPS.glob(f"*/{name}")):
-                with contextlib.suppress(OSError):  # Another's containers are in it.
-                    group.rmdir()
+        # Most start from the top of a hierarchy, some from where they are started.
+        rows = [line.split(":", 2)[2].lstrip("/") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        for above in {"", *rows}:
+            for name in self.cgroups:
+                for group in place.CGROUPS.glob(f"*/{above}/{name}"):
+                    with contextlib.suppress(OSError):  # Another's containers are in it.
+                        group.rmdir()
+
+    @property
+    def inside(self) -> str:
+        """Where containers see ``shared``."""
+        return SHARED
 
     def environment(self) -> dict[str, str]:
         """What the client's commands find in their environment."""
@@ -169,6 +178,14 @@ def seen_inside(init: int, members: Iterable[int]) -> dict[int, int]:
     found = dict(line.split(":Pid:") for line in done.stdout.splitlines())
     inside = {pid: int(found[f"/proc/self/fdinfo/{fd}"]) for pid, fd in held.items()}
     return {pid: other for pid, other in inside.items() if other > 0}  # -1: it ended.
+
+
+def sharing_pids_with(pid: int) -> list[int]:
+    """All processes in the PID namespace of ``pid``, but not in those below it."""
+    done = subprocess.run(
+        ("pgrep", "--ns", str(pid), "--nslist", "pid", ""), capture_output=True, text=True, check=True
+    )
+    return [int(word) for word in done.stdout.split()]
 
 
 def descendants(pid: int) -> list[int]:

@@ -43,9 +43,10 @@ class Keeper:
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self._directory = directory
         self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environment}
+        scene = ("unshare", "--mount", "sh", "-euc", SCENE, "scene", str(directory))
         # In a session of its own: Ctrl-C at a terminal is not meant for it, but for its owner.
         self._process = subprocess.Popen(
-            (*("unshare", "--mount", "sh", "-euc", SCENE, "scene", str(directory)), sys.executable, "-I", str(PROGRAM)),
+            (*scene, sys.executable, "-I", str(PROGRAM), str(directory)),  # the last word for people who look on
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
