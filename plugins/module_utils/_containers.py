@@ -51,6 +51,7 @@ class Seat(NamedTuple):
 class _Look(NamedTuple):
     """What was read of one process, once."""
 
+    pid: int
     status: Status
     clue: Optional[Clue]
 
@@ -58,6 +59,10 @@ class _Look(NamedTuple):
     def depth(self) -> int:
         """In so many PID namespaces it has a number, ours among them."""
         return max(len(self.status.nspids), 1)
+
+    def number(self, depth: int) -> int:
+        """Its PID in the namespace at this depth."""
+        return self.status.nspids[depth - 1] if self.status.nspids else self.pid
 
     def inside(self, identity: str) -> bool:
         """As one above a process in the container ``identity``, or in one whose cgroup says nothing: is it in it too?
@@ -84,27 +89,34 @@ class Containers:
     def seat(self, pid: int) -> Optional[Seat]:
         """Where a process is; None when it is in no container, or has ended."""
         look = self._look(pid)
-        if look is None:
+        if look is None or (look.clue is not None and look.clue.id == self._own):
             return None
-        depth, first = look.depth, pid
         identity = look.clue.id if look.clue is not None else ""
-        if identity and identity == self._own:
-            return None
-        watchers: List[Clue] = []
+        first, top, watchers = pid, look, []
         for ancestor in self._ancestors(pid):
             above = self._look(ancestor)
             if above is None:
                 break
-            if above.inside(identity):
-                depth, first = min(depth, above.depth), ancestor
-            else:
-                watcher = self._watcher(ancestor)
-                watchers += [watcher] if watcher is not None else []
-        clue = _joined(look.clue, watchers)
-        if clue is None and depth < 2:
-            return None
-        clue = clue or Clue(NAMESPACE, _namespace(first))
-        return Seat(self._container(clue), (look.status.nspids or (pid,))[depth - 1])
+            if not above.inside(identity):
+                watchers.append(self._watcher(ancestor))
+            elif above.depth <= top.depth:
+                first, top = ancestor, above
+        clue = _joined(look.clue, [watcher for watcher in watchers if watcher is not None])
+        if clue is not None:
+            return Seat(self._container(clue), look.number(top.depth))
+        return Seat(self._of_namespace(first, top), look.number(top.depth)) if top.depth > 1 else None
+
+    def _of_namespace(self, pid: int, look: _Look) -> Container:
+        """Who came into a PID namespace from outside, as with nsenter, is where its first process is."""
+        namespace = _namespace(pid)
+        if look.number(look.depth) != 1:
+            for other in self._table:
+                init = self._look(other) if other != pid else None
+                if init is not None and init.depth > 1 and init.status.nspids[-1] == 1:
+                    seat = self.seat(other) if _namespace(other) == namespace else None
+                    if seat is not None:
+                        return seat.container
+        return Container(NAMESPACE, namespace)
 
     def of(self, pids: Iterable[int]) -> Dict[int, Seat]:
         """The same for several."""
@@ -124,7 +136,7 @@ class Containers:
         if pid not in self._looks:
             try:
                 with ProcessDir(pid) as process:
-                    self._looks[pid] = _Look(process.status(), by_cgroups(_paths(process.cgroup())))
+                    self._looks[pid] = _Look(pid, process.status(), by_cgroups(_paths(process.cgroup())))
             except Gone:
                 self._looks[pid] = None
         return self._looks[pid]

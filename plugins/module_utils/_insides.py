@@ -59,7 +59,7 @@ def insides(seats: Mapping[int, Seat], selectors: Selectors) -> Insides:
 
 def label(container: Container) -> str:
     """For people: what it is called, and by whom."""
-    name = container.name or container.id[:12]
+    name = container.name or (container.id[:12] if len(container.id) == 64 else container.id)
     if container.pod:
         name = "%s/%s/%s" % (container.namespace, container.pod, name)
     return "%s (%s%s)" % (name, container.runtime, ", by the word of " + container.claim if container.claim else "")

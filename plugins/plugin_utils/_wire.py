@@ -67,9 +67,14 @@ class Container:
         fields = Fields(data, "container")
         return cls(*(fields.text(name) for name in cls.__dataclass_fields__))
 
+    @property
+    def short_id(self) -> str:
+        """As runtimes show theirs; the names of LXC, nspawn and bare namespaces are whole."""
+        return self.id[:12] if len(self.id) == 64 else self.id
+
     def text(self) -> str:
         """What people call it."""
-        name = self.name or self.id[:12]
+        name = self.name or self.short_id
         return f"{self.namespace}/{self.pod}/{name}" if self.pod else name
 
 

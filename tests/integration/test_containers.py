@@ -7,7 +7,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +22,7 @@ from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import PYTHON
 from ansible_collections.pyspy.fleet.tests.lab.host_program import Host
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
-RUNTIMES = ("docker", "podman", "rootless_podman", "containerd")
+RUNTIMES = ("docker", "podman", "rootless_podman", "containerd", "lxc", "nspawn")
 SLEEP = "import time; time.sleep(1000)"
 #: A shell, below it a Python, and beside that another one.
 FAMILY = ("/bin/sh", "-c", f"{PYTHON} -c '{SLEEP}' & {PYTHON} -c '{SLEEP}' & wait")
@@ -84,7 +88,7 @@ def test_by_name_and_id(container: Container) -> None:
     for name in (truth.name, truth.id, truth.id[:12], "lab-a*"):
         assert insides(chosen(container=name)) == pythons(truth), name
     inside = max(pythons(truth).values())
-    assert insides(chosen(container=truth.name, container_pids=[inside])).values() == {inside}
+    assert set(insides(chosen(container=truth.name, container_pids=[inside])).values()) == {inside}
     shell = min(truth.pids.values())
     assert "(sh) is not Python" in refused(container=truth.name, container_pids=[shell])
 
@@ -131,12 +135,13 @@ def test_the_hosts_own_pids(with_host_pids: Container) -> None:
     assert {row["container"]["id"] for row in rows.values()} == {truth.id}
 
 
+MAY_NEST = ("--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined")
 NESTED = f"unshare --pid --fork --mount-proc {PYTHON} -c '{SLEEP}' & {PYTHON} -c '{SLEEP}' & wait"
 
 
 def test_the_same_number_twice_in_one_container(docker: Docker) -> None:
     """A namespace within: its first process is 1 there, and has a number of the container's too."""
-    with docker.start("lab-nested", ("/bin/sh", "-c", NESTED), options=("--privileged",)) as container:
+    with docker.start("lab-nested", ("/bin/sh", "-c", NESTED), options=MAY_NEST) as container:
         await_condition("its processes", lambda: len(pythons(container.truth())) == 2)
         truth = container.truth()
         assert insides(chosen(container="lab-nested")) == pythons(truth)
@@ -159,3 +164,48 @@ def test_pods(containerd: Containerd) -> None:
         assert set(chosen(container="api")) == set(truth.pids) | set(cart.truth().pids)
         assert set(chosen(kube_pod="cart-5b2c", container_pids=[1])) == set(cart.truth().pids)
         assert not chosen(kube_namespace="other")
+
+
+@pytest.mark.parametrize("name", ["bare", "bubblewrap"])
+def test_a_namespace_that_no_runtime_made(name: str, request: pytest.FixtureRequest) -> None:
+    runtime: Runtime = request.getfixturevalue(name)
+    with runtime.start("lab-bare", FAMILY) as container:
+        await_condition("its processes", lambda: len(pythons(container.truth())) == 2)
+        truth = container.truth()
+        rows = chosen(pids=list(pythons(truth)))
+        assert insides(rows) == pythons(truth)
+        namespaces = {os.readlink(f"/proc/{pid}/ns/pid") for pid in truth.pids}
+        assert {row["container"]["id"] for row in rows.values()} == namespaces
+        assert {row["container"]["runtime"] for row in rows.values()} == {"namespace"}
+        (namespace,) = namespaces
+        assert set(chosen(container=namespace)) == set(rows)
+
+
+#: Starts what comes after "--", stays above it, and takes no notice of the rest; perl may be called anything.
+IMITATION = 'shift @ARGV while $ARGV[0] ne "--"; shift @ARGV; if (!fork) { exec @ARGV } sleep 1000;'
+
+
+def test_an_imitated_runtime_is_a_claim(docker: Docker, tmp_path: Path) -> None:
+    """A user's own "conmon" tells of a container that has the name, and the id, of one of root's."""
+    program, script = shutil.copy("/usr/bin/perl", tmp_path / "conmon"), tmp_path / "script"
+    script.write_text(IMITATION)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    with docker.start("lab-api", (PYTHON, "-c", SLEEP)) as container:
+        truth = container.truth()
+        for identity, name in ((truth.id, "lab-other"), ("e" * 64, "lab-api")):
+            words = (program, script, "-c", identity, "-n", name, "--", PYTHON, "-c", SLEEP)
+            with subprocess.Popen(words, user=65534, group=65534, extra_groups=[], cwd="/") as child:
+                try:
+                    await_condition("its child", lambda: len(chosen(user="nobody")) == 1)
+                    (row,) = chosen(user="nobody").values()
+                    assert (row["container"]["id"], row["container"]["claim"]) == (identity, "user nobody")
+                    assert set(chosen(container="lab-api")) == set(truth.pids)
+                    assert set(chosen(container=truth.id)) == set(truth.pids)
+                finally:
+                    for pid in (*children(child.pid), child.pid):
+                        os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

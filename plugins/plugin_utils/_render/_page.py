@@ -154,7 +154,7 @@ def _targets(record: HostRecord) -> list[_TargetRow]:
 def _container(container: Container) -> str:
     image = f", image {container.image}" if container.image else ""
     claim = f" (by the word of {container.claim})" if container.claim else ""
-    return f"{container.runtime} container {container.id[:12]}{image}{claim}"
+    return f"{container.runtime} container {container.short_id}{image}{claim}"
 
 
 def _target(capture: Capture, folder: str) -> _TargetRow:
