@@ -30,7 +30,7 @@ vm: setup  ## Run only the tests that need a real Yama, in virtual machines (as 
 
 bench: setup  ## Measure profile.yml beside a plain ssh loop, and what profiling costs the targets
 	@test -d bench || { echo "make: there is no bench/ yet" >&2; exit 1; }
-	@.venv/bin/python -m bench
+	@PYTHONPATH=.collections .venv/bin/python -m bench
 
 program: runtime  ## Write the host program to build/, to be run by hand on a host
 	@mkdir -p build

@@ -15,7 +15,7 @@ import os
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ._clues import NAMESPACE, WATCHERS, Clue, Parent, by_cgroups, by_parent
-from ._procfs import Gone, ProcessDir, Status, user_name
+from ._procfs import Gone, ProcessDir, user_name
 from ._runtimes import Known, Runtimes
 from ._survey import Row, Table
 
@@ -49,20 +49,15 @@ class Seat(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """What was read of one process, once."""
+    """What was read of one process, once: its PIDs, from ours inwards, and what its cgroups say."""
 
-    pid: int
-    status: Status
+    numbers: Tuple[int, ...]
     clue: Optional[Clue]
 
     @property
     def depth(self) -> int:
         """In so many PID namespaces it has a number, ours among them."""
-        return max(len(self.status.nspids), 1)
-
-    def number(self, depth: int) -> int:
-        """Its PID in the namespace at this depth."""
-        return self.status.nspids[depth - 1] if self.status.nspids else self.pid
+        return len(self.numbers)
 
     def inside(self, identity: str) -> bool:
         """As one above a process in the container ``identity``, or in one whose cgroup says nothing: is it in it too?
@@ -80,9 +75,12 @@ class Containers:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._looks: Dict[int, Optional[_Look]] = {}
+        self._clues: Dict[bytes, Optional[Clue]] = {}
         self._parents: Dict[int, Optional[Clue]] = {}
         self._found: Dict[Clue, Container] = {}
         self._runtimes = Runtimes(_daemons(table))
+        with ProcessDir(os.getpid()) as ourselves:
+            self._namespace = ourselves.namespace("pid")
         own = self._look(os.getpid())
         self._own = own.clue.id if own is not None and own.clue is not None else ""
 
@@ -103,16 +101,16 @@ class Containers:
                 first, top = ancestor, above
         clue = _joined(look.clue, [watcher for watcher in watchers if watcher is not None])
         if clue is not None:
-            return Seat(self._container(clue), look.number(top.depth))
-        return Seat(self._of_namespace(first, top), look.number(top.depth)) if top.depth > 1 else None
+            return Seat(self._container(clue), look.numbers[top.depth - 1])
+        return Seat(self._of_namespace(first, top), look.numbers[top.depth - 1]) if top.depth > 1 else None
 
     def _of_namespace(self, pid: int, look: _Look) -> Container:
         """Who came into a PID namespace from outside, as with nsenter, is where its first process is."""
         namespace = _namespace(pid)
-        if look.number(look.depth) != 1:
+        if look.numbers[-1] != 1:
             for other in self._table:
                 init = self._look(other) if other != pid else None
-                if init is not None and init.depth > 1 and init.status.nspids[-1] == 1:
+                if init is not None and init.depth > 1 and init.numbers[-1] == 1:
                     seat = self.seat(other) if _namespace(other) == namespace else None
                     if seat is not None:
                         return seat.container
@@ -136,10 +134,18 @@ class Containers:
         if pid not in self._looks:
             try:
                 with ProcessDir(pid) as process:
-                    self._looks[pid] = _Look(pid, process.status(), by_cgroups(_paths(process.cgroup())))
+                    # Nearly all are in our namespace, and this tells it ten times faster than their status.
+                    ours = process.namespace("pid") == self._namespace is not None
+                    numbers = () if ours else process.status().nspids
+                    self._looks[pid] = _Look(numbers or (pid,), self._clue(process.cgroup()))
             except Gone:
                 self._looks[pid] = None
         return self._looks[pid]
+
+    def _clue(self, cgroup: bytes) -> Optional[Clue]:
+        if cgroup not in self._clues:
+            self._clues[cgroup] = by_cgroups(_paths(cgroup))
+        return self._clues[cgroup]
 
     def _watcher(self, pid: int) -> Optional[Clue]:
         if pid not in self._parents:
