@@ -25,7 +25,7 @@ from ._render._page import page
 from ._render._svg import Heading, render
 from ._render._text import interval
 from ._run import Run, stem
-from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, failures, hot, plural
+from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot, plural
 from ._wire import Capture, ErrorText, HostRecord, JsonObject
 
 _STATE = "report.json"
@@ -192,7 +192,7 @@ def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Su
 def _host(record: HostRecord) -> JsonObject:
     data = record.to_json()
     del data["host"]
-    return data
+    return {**data, "coverage": coverage([record])}
 
 
 def render_target(run: Run, record: HostRecord, capture: Capture) -> str:

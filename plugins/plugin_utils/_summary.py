@@ -269,17 +269,12 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     missing = [host for host in hosts if host not in known]
     outcomes = [host_outcome(record) for record in records] + ["missing"] * len(missing)
     captures = [capture for record in records for capture in by_target(record)]
-    targets = {outcome: sum(capture.outcome == outcome for capture in captures) for outcome in ("profiled", "empty")}
-    targets["failed"] = sum(len(failures(record)) for record in records)
-    targets["found"] = sum(record.selection.considered for record in records)
-    targets["chosen"] = sum(len(record.selection.targets) for record in records)
-    targets["skipped"] = targets["found"] - targets["chosen"]
     started = [record for record in records if record.recording]
     lengths = [capture.seconds for capture in captures if capture.outcome == "profiled"]
     return replace(
         summary,
         hosts={outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
-        targets=targets,
+        targets=coverage(records),
         troubles=tuple(_troubles(records, missing)),
         started=len(started),
         restored=sum(not doubts(record) for record in started),
@@ -289,6 +284,17 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
         shortest=min(lengths, default=None),
         longest=max(lengths, default=None),
     )
+
+
+def coverage(records: Sequence[HostRecord]) -> dict[str, int]:
+    """How many Python processes were found, chosen, profiled, skipped …; each is in one of the last four."""
+    captures = [capture for record in records for capture in by_target(record)]
+    counts = {outcome: sum(capture.outcome == outcome for capture in captures) for outcome in ("profiled", "empty")}
+    counts["failed"] = sum(len(failures(record)) for record in records)
+    counts["found"] = sum(record.selection.considered for record in records)
+    counts["chosen"] = sum(len(record.selection.targets) for record in records)
+    counts["skipped"] = counts["found"] - counts["chosen"]
+    return counts
 
 
 def _troubles(records: Sequence[HostRecord], missing: Sequence[str]) -> list[Trouble]:

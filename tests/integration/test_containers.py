@@ -19,7 +19,9 @@ from ansible_collections.pyspy.fleet.tests.lab.containers.container import Conta
 from ansible_collections.pyspy.fleet.tests.lab.containers.containerd import Containerd
 from ansible_collections.pyspy.fleet.tests.lab.containers.docker import Docker
 from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import PYTHON
-from ansible_collections.pyspy.fleet.tests.lab.host_program import Host
+from ansible_collections.pyspy.fleet.tests.lab.host_program import BUSY, Host
+from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
+from ansible_collections.pyspy.fleet.tests.lab.runs import play
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 RUNTIMES = ("docker", "podman", "rootless_podman", "containerd", "lxc", "nspawn")
@@ -209,3 +211,34 @@ def test_an_imitated_runtime_is_a_claim(docker: Docker, tmp_path: Path) -> None:
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+#: Threads that sleep, and how deep; one works beside them for so many seconds.
+CROWDED = (PYTHON, "-c", BUSY, "5", "20", "100")
+
+
+def test_a_run_from_the_plan_to_the_report(docker: Docker, fleet: Fleet, directory: str, tmp_path: Path) -> None:
+    """Every output names the container and the PID inside; those that sleep are not counted as busy."""
+    local = ("-i", "localhost,", "-l", "localhost", "-c", "local")
+    settings = {"pyspy_container": "lab-crowded", "pyspy_duration": 2, "pyspy_install_dir": directory}
+    with docker.start("lab-crowded", CROWDED) as container:
+        (pid,) = container.truth().pids
+        planned = play(fleet, tmp_path, "profile", *local, "--check", **settings)
+        who = f"(pid {pid}, 1 in lab-crowded)"
+        assert f"profile python3 -c {who} of root: single process, " in planned.words
+        assert not (tmp_path / "latest").exists()
+        done = play(fleet, tmp_path, "profile", *local, **settings)
+    assert done.code == 0, done.text
+    (row,) = done.hosts["localhost"]["selection"]["targets"]
+    assert (row["pid"], row["container_pid"], row["container"]["name"]) == (pid, 1, "lab-crowded")
+    assert done.hosts["localhost"]["coverage"] == done.manifest["counts"]["targets"]
+    found = done.manifest["counts"]["targets"]
+    assert (found["chosen"], found["profiled"], found["failed"]) == (1, 1, 0)
+    assert f"1 profiled, {found['found'] - 1} skipped; 1 of {found['found']} Python processes chosen" in done.words
+    assert who in (done.folder / "index.html").read_text()
+    assert f"{who} on localhost" in next((done.folder / "hosts/localhost").glob("*.svg")).read_text()
+    seconds = {"deep": 0.0, "burn": 0.0}
+    for line in (done.folder / "fleet.folded").read_text().splitlines():
+        for name in seconds:
+            seconds[name] += float(line.rpartition(" ")[2]) if name in line else 0
+    assert seconds["deep"] < 0.02 * seconds["burn"]
