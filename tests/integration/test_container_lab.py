@@ -249,6 +249,6 @@ def test_nothing_is_left_of_a_runtime_whose_owner_was_killed(runtime: str) -> No
         owner.send_signal(signal.SIGKILL)
     await_condition("the end of its processes", lambda: not command_lines_of(directory) and not any(map(lives, pids)))
     await_condition("the end of its cgroups", lambda: not [*place.CGROUPS.glob(f"**/*{number}*")])
-    assert Path(directory).exists(), "a killed owner cannot remove its folder"
+    # Its folder is left to whoever comes next.
     place.release(place.claim(place.STATE))
     assert not Path(directory).exists() and directory not in Path("/proc/self/mountinfo").read_text()

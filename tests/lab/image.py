@@ -4,10 +4,10 @@
 
 """Room "image" of the lab (private to the collection): what a virtual machine boots from.
 
-The shared tree as a disk, Debian's cloud kernel (its Yama is the reason for the
-whole tier) and a small initrd that loads the disk's driver. The kernel's package
-is only unpacked, never installed here. Made once, kept beside the tree under a
-digest of its recipe.
+The shared tree as a disk, with the container runtimes; Debian's cloud kernel (its
+Yama is the reason for the whole tier) and a small initrd that loads the disk's
+driver. The kernel's package is only unpacked, never installed here. Made once, kept
+beside the tree under a digest of its recipe.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,11 @@ from .tree import CACHE, LabError, output, run, tree
 
 #: Enough for the tree, the modules and what tests write; sparse.
 DISK_SIZE = "2G"
+#: Docker wants apparmor where the kernel has it; an ordinary user's Podman asks the user's own systemd for cgroups.
+RUNTIMES = (
+    *("apparmor", "containerd", "crun", "dbus-user-session", "docker.io"),
+    *("lxc", "podman", "systemd-container", "uidmap"),
+)
 #: What the machine says of its network; QEMU's user network always looks like this from inside.
 NETWORK = """[Match]
 Name=eth0
@@ -33,9 +38,17 @@ Gateway=10.0.2.2
 """
 #: Debian's own default is 0; hosts that care have 1, as the kernel's.
 SYSCTL = "kernel.yama.ptrace_scope = 1\n"
-#: Runs in the tree, which has an overlay over it.
+#: Runs in the tree, which has an overlay over it. No daemon starts at boot: most tests want none of them.
 SETTLE = """
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+chmod +x /usr/sbin/policy-rc.d
+dpkg --install --force-unsafe-io /packages/*.deb
+rm -r /packages /usr/sbin/policy-rc.d
 depmod "$1"
+systemctl disable --quiet apparmor containerd docker.service docker.socket lxc lxc-net
+for where in --system --global; do
+    systemctl $where disable --quiet podman.service podman.socket podman-restart.service podman-auto-update.timer
+done
 systemctl enable --quiet systemd-networkd
 systemctl mask --quiet systemd-networkd-wait-online systemd-timesyncd e2scrub_reap fstrim.timer
 echo vm1 > /etc/hostname
@@ -75,7 +88,9 @@ class Image(NamedTuple):
 def image(recipe: str, finish: Callable[[Image], None]) -> Image:
     """The image, made where it is missing; ``finish`` adds to a new one what follows from ``recipe``."""
     lower, kernel = tree(), _kernel_package()
-    digest = hashlib.sha256("\n".join((lower.name, kernel, DISK_SIZE, NETWORK, SYSCTL, SETTLE, INIT, recipe)).encode())
+    digest = hashlib.sha256(
+        "\n".join((lower.name, kernel, DISK_SIZE, NETWORK, SYSCTL, SETTLE, INIT, *RUNTIMES, recipe)).encode()
+    )
     wanted = CACHE / f"vm-{digest.hexdigest()[:16]}"
     with (CACHE / "vm-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -106,6 +121,7 @@ def _build(target: Image, lower: Path, kernel: str) -> None:
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pyspy.fleet lab", "-f", str(target.key))
     upper = target.folder / "upper"
     _lay_upper(target, upper, unpacked / "lib" / "modules" / version)
+    _download(RUNTIMES, lower, upper / "packages")
     _write_disk(target, lower, upper, version)
     _write_initrd(target, unpacked / "bin" / "busybox", upper / "usr" / "lib" / "modules" / version)
     shutil.rmtree(unpacked)
@@ -119,6 +135,20 @@ def _unpack(package: str, folder: Path) -> None:
     for archive in where.glob(f"{package}_*.deb"):
         run("dpkg-deb", "-x", str(archive), str(folder))
     shutil.rmtree(where)
+
+
+def _download(packages: Iterable[str], lower: Path, folder: Path) -> None:
+    """What is to be installed there, with all that it needs and the tree has not."""
+    (folder / "partial").mkdir(parents=True)
+    settings = {
+        "Dir::State::status": lower / "var" / "lib" / "dpkg" / "status",
+        "Dir::Cache::archives": folder,
+        "APT::Sandbox::User": "root",
+        "Debug::NoLocking": 1,
+    }
+    options = [f"--option={name}={value}" for name, value in settings.items()]
+    run("apt-get", "-q", *options, "--yes", "--no-install-recommends", "--download-only", "install", *packages)
+    (folder / "partial").rmdir()
 
 
 def _lay_upper(target: Image, upper: Path, modules: Path) -> None:

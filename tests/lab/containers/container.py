@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import os
-import subprocess
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 from .. import place
 from ..tree import LabError
 from ..waiting import await_condition
 from .keeper import Keeper
-from .skeleton import SHARED
+from .skeleton import PROGRAMS, PYTHON, SHARED, layer
+
+LOOK = Path(__file__).with_name("look_program.py")
+
+
+class Hands(Protocol):
+    """Who starts commands where containers run: the keeper here, or ssh elsewhere."""
+
+    def run(self, *words: str) -> str:
+        """What a command prints; LabError with its own words when it fails."""
+
+    def begin(self, *words: str, log: Path) -> int:
+        """Start a command that stays; gives its PID."""
+
+    def write(self, path: Path, data: bytes) -> None:
+        """A new file."""
 
 
 class Truth(NamedTuple):
@@ -39,7 +53,8 @@ class Truth(NamedTuple):
 class Container(abc.ABC):
     """A running container; ends with its ``with``, or with its runtime."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self._runtime = runtime
         self.name = name
 
     def __enter__(self) -> Self:
@@ -77,9 +92,9 @@ class Container(abc.ABC):
         found: list[int] = []
 
         def came() -> bool:
-            members = set(self.members())
+            members, parents = set(self.members()), self._runtime.parents()
             # Whoever was born in it has a parent in it.
-            found[:] = [pid for pid in members - before if _parent(pid) not in members]
+            found[:] = [pid for pid in members - before if parents.get(pid, pid) not in members]
             return bool(found)
 
         await_condition(f"{argv[0]} in {self.name}", came)
@@ -95,6 +110,8 @@ class Runtime(abc.ABC):
     name: ClassVar[str]
     #: The groups that it leaves at the top of every hierarchy, when all containers are gone.
     cgroups: ClassVar[tuple[str, ...]] = ()
+    #: What is mounted in containers, read-only, at the same place.
+    programs: tuple[str, ...] = PROGRAMS
 
     def __enter__(self) -> Self:
         # Like the real ones' below /var/lib: everything above belongs to root alone.
@@ -106,8 +123,9 @@ class Runtime(abc.ABC):
             self.shared = self.directory / "shared"
             self.shared.mkdir()
             self.shared.chmod(0o1777)
-            self.keeper = Keeper(self.directory, self.environment())
-            closing.callback(self.keeper.close)
+            keeper = Keeper(self.directory, self.environment())
+            closing.callback(keeper.close)
+            self.hands: Hands = keeper
             self.set_up()
             self._closing = closing.pop_all()
         return self
@@ -142,11 +160,11 @@ class Runtime(abc.ABC):
     def start_daemon(self, words: Sequence[str], question: Sequence[str]) -> None:
         """Start a daemon, and wait until its client gets an answer to ``question``."""
         log = self.directory / f"{words[0]}.log"
-        self.keeper.begin(*words, log=log)
+        self.hands.begin(*words, log=log)
 
         def answers() -> bool:
             with contextlib.suppress(LabError):
-                return bool(self.keeper.run(*question))
+                return bool(self.hands.run(*question))
             return False
 
         try:
@@ -154,50 +172,36 @@ class Runtime(abc.ABC):
         except TimeoutError as error:
             raise LabError(f"{error}:\n{log.read_text()[-2000:]}") from None
 
+    def lay(self, root: Path) -> None:
+        """A container's file system, as a folder."""
+        self.hands.run("mkdir", "-p", str(root))
+        self.hands.write(root.with_name("layer.tar"), layer())
+        self.hands.run("tar", "-xf", str(root.with_name("layer.tar")), "-C", str(root))
+
+    def parents(self) -> dict[int, int]:
+        """Every process → its parent."""
+        return self._look("parents")
+
+    def seen_inside(self, init: int, members: Iterable[int]) -> dict[int, int]:
+        """PID here → PID in the namespace of ``init``."""
+        return self._look("inside", init, *members)
+
+    def _look(self, *words: str | int) -> dict[int, int]:
+        found = self.hands.run(PYTHON, "-I", "-c", LOOK.read_text(), *map(str, words))
+        return {int(pid): other for pid, other in json.loads(found).items()}
+
+    def sharing_pids_with(self, pid: int) -> list[int]:
+        """All processes in the PID namespace of ``pid``, but not in those below it."""
+        return [int(word) for word in self.hands.run("pgrep", "--ns", str(pid), "--nslist", "pid", "").split()]
+
+    def descendants(self, pid: int) -> list[int]:
+        """Whoever comes from this process, by way of parents that live."""
+        parents = self.parents()
+        found, below = list[int](), [pid]
+        while below := [child for child, parent in parents.items() if parent in below]:
+            found += below
+        return found
+
     @abc.abstractmethod
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> Container:
         """A container that runs ``argv``; ``options`` are the client's own."""
-
-
-def seen_inside(init: int, members: Iterable[int]) -> dict[int, int]:
-    """The PIDs that ``members`` have in the PID namespace of ``init``, as a process in it finds them.
-
-    It is handed a pidfd of each, and reads in *its* /proc whose they are (proc(5), fdinfo).
-    """
-    with contextlib.ExitStack() as closing:
-        held: dict[int, int] = {}
-        for pid in members:
-            with contextlib.suppress(ProcessLookupError):  # It ended meanwhile.
-                held[pid] = os.pidfd_open(pid)
-                closing.callback(os.close, held[pid])
-        enter = ("nsenter", "--target", str(init), "--pid", "--mount", "--", "grep", "^Pid:")
-        files = [f"/proc/self/fdinfo/{fd}" for fd in held.values()]
-        done = subprocess.run(
-            (*enter, "--with-filename", *files), pass_fds=held.values(), capture_output=True, text=True, check=True
-        )
-    found = dict(line.split(":Pid:") for line in done.stdout.splitlines())
-    inside = {pid: int(found[f"/proc/self/fdinfo/{fd}"]) for pid, fd in held.items()}
-    return {pid: other for pid, other in inside.items() if other > 0}  # -1: it ended.
-
-
-def sharing_pids_with(pid: int) -> list[int]:
-    """All processes in the PID namespace of ``pid``, but not in those below it."""
-    done = subprocess.run(
-        ("pgrep", "--ns", str(pid), "--nslist", "pid", ""), capture_output=True, text=True, check=True
-    )
-    return [int(word) for word in done.stdout.split()]
-
-
-def descendants(pid: int) -> list[int]:
-    """Whoever comes from this process, by way of parents that live."""
-    parents = {int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    found, below = list[int](), [pid]
-    while below := [child for child, parent in parents.items() if parent in below]:
-        found += below
-    return found
-
-
-def _parent(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return 0

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from ..waiting import await_condition
-from .container import Container, Runtime, Truth, seen_inside
-from .skeleton import IMAGE, PROGRAMS, SHARED, archive
+from .container import Container, Runtime, Truth
+from .skeleton import IMAGE, SHARED, archive
 
 PLAIN, KUBERNETES = "default", "k8s.io"
 PAUSE = "images.example/pause:3.6"
@@ -41,17 +41,20 @@ class Containerd(Runtime):
         return {**super().environment(), "CONTAINERD_ADDRESS": f"{self.directory}/containerd.sock"}
 
     def set_up(self) -> None:
-        self._pods: dict[tuple[str, str], Pod] = {}
         settings = self.directory / "containerd.toml"
         settings.write_text(SETTINGS.format(directory=self.directory))
         self.start_daemon(("containerd", "--config", str(settings)), ("ctr", "version"))
-        archive(self.directory / "image.tar")
+        self.load()
+
+    def load(self) -> None:
+        self._pods: dict[tuple[str, str], Pod] = {}
+        self.hands.write(self.directory / "image.tar", archive())
         for namespace in (PLAIN, KUBERNETES):
             self.client(namespace, "images", "import", f"{self.directory}/image.tar")
 
     def client(self, namespace: str, *words: str) -> str:
         """What the client prints."""
-        return self.keeper.run("ctr", "--namespace", namespace, *words)
+        return self.hands.run("ctr", "--namespace", namespace, *words)
 
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> ContainerdContainer:
         return self.run(PLAIN, name, argv, IMAGE, options)
@@ -74,7 +77,7 @@ class Containerd(Runtime):
     def run(
         self, namespace: str, name: str, argv: Sequence[str], image: str, options: Sequence[str]
     ) -> ContainerdContainer:
-        mounts = [f"--mount=type=bind,src={path},dst={path},options=rbind:ro" for path in PROGRAMS]
+        mounts = [f"--mount=type=bind,src={path},dst={path},options=rbind:ro" for path in self.programs]
         mounts.append(f"--mount=type=bind,src={self.shared},dst={SHARED},options=rbind:rw")
         if image != IMAGE:
             self.client(namespace, "images", "tag", "--force", IMAGE, image)
@@ -126,7 +129,7 @@ class Pod:
 
 class ContainerdContainer(Container):
     def __init__(self, containerd: Containerd, namespace: str, number: str) -> None:
-        super().__init__(number)
+        super().__init__(containerd, number)
         self._containerd = containerd
         self._namespace = namespace
 
@@ -136,7 +139,7 @@ class ContainerdContainer(Container):
     def truth(self) -> Truth:
         info = json.loads(self._client("containers", "info", self.name))
         name = info["Labels"].get("io.kubernetes.container.name", info["ID"])
-        pids = seen_inside(self._task()[0], self.members())
+        pids = self._containerd.seen_inside(self._task()[0], self.members())
         return Truth("containerd", info["ID"], name, info["Image"], pids)
 
     def _task(self) -> tuple[int, str]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .container import Container, Runtime, Truth, seen_inside
-from .skeleton import IMAGE, PROGRAMS, SHARED, archive
+from .container import Container, Runtime, Truth
+from .skeleton import IMAGE, SHARED, archive
 
 #: Debian's: a newer client elsewhere in PATH may refuse to talk to this daemon.
 CLIENT = "/usr/bin/docker"
@@ -31,15 +31,18 @@ class Docker(Runtime):
         files = ("--pidfile", f"{self.directory}/docker.pid", "--config-file", str(settings))
         listen = ("--host", f"unix://{self.directory}/docker.sock", "--bridge=none", "--iptables=false")
         self.start_daemon(("dockerd", *place, *files, *listen), (CLIENT, "version"))
-        archive(self.directory / "image.tar")
+        self.load()
+
+    def load(self) -> None:
+        self.hands.write(self.directory / "image.tar", archive())
         self.client("load", "--input", f"{self.directory}/image.tar")
 
     def client(self, *words: str) -> str:
         """What the client prints."""
-        return self.keeper.run(CLIENT, *words)
+        return self.hands.run(CLIENT, *words)
 
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> DockerContainer:
-        mounts = [f"--volume={path}:{path}:ro" for path in PROGRAMS]
+        mounts = [f"--volume={path}:{path}:ro" for path in self.programs]
         mounts.append(f"--volume={self.shared}:{SHARED}")
         self.client("run", "--detach", f"--name={name}", "--network=none", *mounts, *options, IMAGE, *argv)
         return DockerContainer(self, name)
@@ -47,13 +50,13 @@ class Docker(Runtime):
 
 class DockerContainer(Container):
     def __init__(self, docker: Docker, name: str) -> None:
-        super().__init__(name)
+        super().__init__(docker, name)
         self._docker = docker
 
     def truth(self) -> Truth:
         form = "{{.State.Pid}} {{.Id}} {{.Name}} {{.Config.Image}}"
         init, number, name, image = self._docker.client("inspect", "--format", form, self.name).split()
-        pids = seen_inside(int(init), self.members())
+        pids = self._docker.seen_inside(int(init), self.members())
         return Truth("docker", number, name.removeprefix("/"), image, pids)
 
     def members(self) -> list[int]:

@@ -67,6 +67,9 @@ class Keeper:
         """Start a command that stays; gives its PID."""
         return self._order(words, log, log, wait=False)
 
+    def write(self, path: Path, data: bytes) -> None:
+        path.write_bytes(data)
+
     def _order(self, words: tuple[str, ...], out: Path, err: Path, wait: bool) -> int:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin and stdout

@@ -93,9 +93,12 @@ def _answer(number: int) -> None:
 def end_all(keeper: Keeper) -> None:
     groups: set[Path] = set()
     while below := _descendants():
+        # All of them first: some end with their parent.
         for pid in below:
             with contextlib.suppress(OSError):
                 groups |= _cgroups(pid)
+        for pid in below:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         keeper.reap()
         time.sleep(0.005)

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
-from .container import Container, Runtime, Truth, seen_inside, sharing_pids_with
-from .skeleton import PROGRAMS, SHARED, lay
+from .container import Container, Runtime, Truth
+from .skeleton import SHARED
 
 SETTINGS = """
 lxc.uts.name = {name}
@@ -19,6 +18,7 @@ lxc.mount.auto = proc:mixed sys:ro
 lxc.net.0.type = empty
 lxc.console.path = none
 lxc.tty.max = 0
+lxc.apparmor.profile = unconfined
 """
 
 
@@ -28,23 +28,21 @@ class Lxc(Runtime):
 
     def set_up(self) -> None:
         self.folder = self.directory / "lxc"
-        self.folder.mkdir(mode=0o711)
 
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> LxcContainer:
         """Options are those of lxc-start, as ``("-s", "lxc.cap.drop = net_raw")``."""
-        (self.folder / name).mkdir(mode=0o755)
-        lay(self.folder / name / "rootfs")
-        mounts = [f"lxc.mount.entry = {path} {path[1:]} none rbind,ro 0 0" for path in PROGRAMS]
+        self.lay(self.folder / name / "rootfs")
+        mounts = [f"lxc.mount.entry = {path} {path[1:]} none rbind,ro 0 0" for path in self.programs]
         mounts.append(f"lxc.mount.entry = {self.shared} {SHARED[1:]} none bind 0 0")
         text = SETTINGS.format(name=name, folder=self.folder) + "\n".join(mounts) + "\n"
-        (self.folder / name / "config").write_text(text)
+        self.hands.write(self.folder / name / "config", text.encode())
         container = LxcContainer(self, name, (*options, "--", *argv))
         container.begin()
         return container
 
     def client(self, tool: str, name: str, *words: str) -> str:
         """What one of the client's programs prints."""
-        return self.keeper.run(*self.words(tool, name), *words)
+        return self.hands.run(*self.words(tool, name), *words)
 
     def words(self, tool: str, name: str) -> tuple[str, ...]:
         return (tool, f"--lxcpath={self.folder}", f"--name={name}")
@@ -54,7 +52,7 @@ class LxcContainer(Container):
     """Its monitor has left whoever started it, and calls itself after the container."""
 
     def __init__(self, lxc: Lxc, name: str, words: Sequence[str]) -> None:
-        super().__init__(name)
+        super().__init__(lxc, name)
         self._lxc = lxc
         self._words = words
 
@@ -63,19 +61,17 @@ class LxcContainer(Container):
         self._lxc.client("lxc-start", self.name, "--daemon", f"--logfile={log}", *self._words)
 
     def truth(self) -> Truth:
-        return Truth("lxc", self.name, self.name, "", seen_inside(self._first(), self.members()))
+        return Truth("lxc", self.name, self.name, "", self._lxc.seen_inside(self._first(), self.members()))
 
     def _first(self) -> int:
         return int(self._lxc.client("lxc-info", self.name, "--pid", "--no-humanize"))
 
     def members(self) -> list[int]:
-        return sharing_pids_with(self._first())
+        return self._lxc.sharing_pids_with(self._first())
 
     def end(self) -> None:
-        folder = self._lxc.folder / self.name
-        if folder.exists():
-            self._stop()
-            shutil.rmtree(folder)
+        self._stop()
+        self._lxc.hands.run("rm", "-r", str(self._lxc.folder / self.name))
 
     def _stop(self) -> None:
         self._lxc.client("lxc-stop", self.name, "--kill")
@@ -86,4 +82,4 @@ class LxcContainer(Container):
 
     def execute(self, argv: Sequence[str]) -> None:
         attach = self._lxc.words("lxc-attach", self.name)
-        self._lxc.keeper.begin(*attach, "--", *argv, log=self._lxc.directory / "attach.log")
+        self._lxc.hands.begin(*attach, "--", *argv, log=self._lxc.directory / "attach.log")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .container import Runtime, Truth
 from .foreground import ForegroundContainer
-from .skeleton import PROGRAMS, SHARED, lay
+from .skeleton import SHARED
 
 
 class Nspawn(Runtime):
@@ -22,11 +22,10 @@ class Nspawn(Runtime):
 
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> ForegroundContainer:
         root = self.directory / name
-        if not root.exists():
-            lay(root)
+        self.lay(root)
         alone = ("--keep-unit", "--register=no", "--private-network", "--link-journal=no", "--console=pipe")
         untouched = ("--resolv-conf=off", "--timezone=off")
-        mounts = (*(f"--bind-ro={path}" for path in PROGRAMS), f"--bind={self.shared}:{SHARED}")
+        mounts = (*(f"--bind-ro={path}" for path in self.programs), f"--bind={self.shared}:{SHARED}")
         words = ("systemd-nspawn", "--quiet", *alone, *untouched, *mounts, *options)
         return ForegroundContainer(
             self, Truth("nspawn", name, name, "", {}), (*words, "-M", name, f"--directory={root}", "--", *argv)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .container import Container, Runtime, Truth, descendants, seen_inside
-from .skeleton import IMAGE, PROGRAMS, SHARED, archive
+from .container import Container, Runtime, Truth
+from .skeleton import IMAGE, SHARED, archive
 
 #: runc, for Debian's crun wants a writable cgroup of version 2 here; Podman's own limits, for raising them takes
 #: a capability that root has not everywhere.
@@ -36,6 +36,8 @@ class Podman(Runtime):
 
     def __init__(self, rootless: bool = False) -> None:
         self.rootless = rootless
+        if rootless:  # An ordinary user cannot pass through another's home, where the tests' interpreter may be.
+            self.programs = self.programs[:1]
 
     def environment(self) -> dict[str, str]:
         found = {"HOME": f"{self.directory}/home", "CONTAINERS_CONF": f"{self.directory}/containers.conf"}
@@ -45,19 +47,21 @@ class Podman(Runtime):
 
     def set_up(self) -> None:
         (self.directory / "containers.conf").write_text(SETTINGS)
-        archive(self.directory / "image.tar")
-        (self.directory / "image.tar").chmod(0o644)
         for name in FOLDERS:
             (self.directory / name).mkdir(mode=0o700)
         if self.rootless:
             self._lay_user()
+        self.load()
+
+    def load(self) -> None:
+        self.hands.write(self.directory / "image.tar", archive())
         self.client("load", "--input", f"{self.directory}/image.tar")
 
     def _lay_user(self) -> None:
         """A user with subordinate ids, whom only the keeper's mount namespace knows."""
-        self.keeper.run("useradd", f"--uid={UID}", f"--home-dir={self.directory}/home", USER)
-        self.keeper.run("touch", "/etc/subuid", "/etc/subgid")
-        self.keeper.run("usermod", f"--add-subuids={SUBORDINATE}", f"--add-subgids={SUBORDINATE}", USER)
+        self.hands.run("useradd", f"--uid={UID}", f"--home-dir={self.directory}/home", USER)
+        self.hands.run("touch", "/etc/subuid", "/etc/subgid")
+        self.hands.run("usermod", f"--add-subuids={SUBORDINATE}", f"--add-subgids={SUBORDINATE}", USER)
         for name in FOLDERS:
             os.chown(self.directory / name, UID, UID)
 
@@ -65,12 +69,10 @@ class Podman(Runtime):
         """What the client prints."""
         become = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups") if self.rootless else ()
         places = [f"--{option}={self.directory}/{name}" for option, name in zip(PLACES, FOLDERS[2:], strict=True)]
-        return self.keeper.run(*become, "podman", *places, *words)
+        return self.hands.run(*become, "podman", *places, *words)
 
     def start(self, name: str, argv: Sequence[str], *, options: Sequence[str] = ()) -> PodmanContainer:
-        # An ordinary user cannot pass through another's home, where the tests' interpreter may be.
-        programs = PROGRAMS[:1] if self.rootless else PROGRAMS
-        mounts = [f"--volume={path}:{path}:ro" for path in programs]
+        mounts = [f"--volume={path}:{path}:ro" for path in self.programs]
         mounts.append(f"--volume={self.shared}:{SHARED}")
         self.client("run", "--detach", f"--name={name}", "--network=none", *mounts, *options, IMAGE, *argv)
         return PodmanContainer(self, name)
@@ -78,13 +80,13 @@ class Podman(Runtime):
 
 class PodmanContainer(Container):
     def __init__(self, podman: Podman, name: str) -> None:
-        super().__init__(name)
+        super().__init__(podman, name)
         self._podman = podman
 
     def truth(self) -> Truth:
         form = "{{.State.Pid}} {{.Id}} {{.Name}} {{.ImageName}}"
         init, number, name, image = self._podman.client("inspect", "--format", form, self.name).split()
-        return Truth("podman", number, name, image, seen_inside(int(init), self.members()))
+        return Truth("podman", number, name, image, self._podman.seen_inside(int(init), self.members()))
 
     def members(self) -> list[int]:
         rows = self._podman.client("top", self.name, "hpid").splitlines()[1:]
@@ -92,7 +94,7 @@ class PodmanContainer(Container):
             return [int(row) for row in rows]
         # Of one that has no PID namespace of its own Podman knows the first process only; no further ones then.
         first = int(self._podman.client("inspect", "--format", "{{.State.Pid}}", self.name))
-        return [first, *descendants(first)]
+        return [first, *self._podman.descendants(first)]
 
     def end(self) -> None:
         self._podman.client("rm", "--force", "--ignore", "--time=0", self.name)

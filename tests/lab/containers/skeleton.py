@@ -34,42 +34,38 @@ PROGRAMS = ("/usr",) if sys.base_prefix.startswith("/usr") else ("/usr", sys.bas
 PYTHON = "/usr/bin/python3"
 
 
-def lay(root: Path) -> None:
-    """The skeleton as a folder."""
-    root.mkdir(mode=0o755)
-    with tarfile.open(fileobj=io.BytesIO(_layer())) as layer:
-        layer.extractall(root, filter="fully_trusted")
-
-
-def archive(path: Path) -> None:
+def archive() -> bytes:
     """The skeleton as an image that every runtime can load: the format of ``docker save``."""
-    layer = _layer()
+    content = layer()
     config = {
         "architecture": "amd64",
         "os": "linux",
         "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(content).hexdigest()]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
-    with tarfile.open(path, "w") as image:
-        _add(image, "layer.tar", layer)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as image:
+        _add(image, "layer.tar", content)
         _add(image, "config.json", json.dumps(config).encode())
         _add(image, "manifest.json", json.dumps(manifest).encode())
+    return buffer.getvalue()
 
 
-def _layer() -> bytes:
+def layer() -> bytes:
+    """The skeleton itself, as a tar."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as layer:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in (*FOLDERS, *_above_programs()):
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-            layer.addfile(folder)
+            archive.addfile(folder)
         for name, target in LINKS.items():
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, target
-            layer.addfile(link)
+            archive.addfile(link)
         for name, data in FILES.items():
-            _add(layer, name, data)
+            _add(archive, name, data)
     return buffer.getvalue()
 
 
