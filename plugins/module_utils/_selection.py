@@ -16,11 +16,12 @@ from __future__ import annotations
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._facts import NO_FACTS, Facts, gather
+from ._interpreters import PINNED
 from ._named import require
 from ._narrowing import Candidate, Narrowing
 from ._procfs import user_name
 from ._selectors import Selectors
-from ._survey import Table, survey
+from ._survey import Table, survey, unreadable
 from ._workers import HELPER, MASTER, WORKER, Role
 
 #: CPU is measured between two looks this far apart (seconds).
@@ -57,14 +58,20 @@ class Selection(NamedTuple):
     notes: Tuple[str, ...]
 
 
-def look(selectors: Selectors, pause: float = PAUSE) -> Selection:
+def look(selectors: Selectors, pause: float = PAUSE, pyspy: str = PINNED) -> Selection:
     """Read this host's processes and choose. HostError when what was named cannot be had.
 
-    Without a pause CPU is not measured, unless a selector goes by it.
+    Without a pause CPU is not measured, unless a selector goes by it. ``pyspy`` is the version that is to be used.
     """
     uid = selectors.uid()
-    table = survey(pause or (PAUSE if selectors.min_cpu else 0.0))
-    return choose(table, selectors, gather(table, selectors, uid))
+    table = survey(pause or (PAUSE if selectors.min_cpu else 0.0), pyspy)
+    facts = gather(table, selectors, uid)
+    selection = choose(table, selectors, facts)
+    if unreadable(table, [target.pid for target in selection.targets]):
+        # Where one runs a library that is gone others do too: all are looked at, and the choice is made once more.
+        table.update(unreadable(table, table))
+        selection = choose(table, selectors, facts)
+    return selection
 
 
 def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selection:
