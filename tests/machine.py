@@ -13,13 +13,19 @@ import subprocess
 #: Program → the Debian package that brings it.
 PROGRAMS = {
     "debootstrap": "debootstrap",
+    "dumb-init": "dumb-init",
+    "gcc": "gcc",
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
     "ps": "procps",
+    "pypy3": "pypy3",
+    "python3-config": "python3-dev",
+    "redis-check-rdb": "redis-tools",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
     "sudo": "sudo",
     "systemd-nspawn": "systemd-container",
+    "tini": "tini",
     "unshare": "util-linux",
 }
 #: The same for virtual machines, which need the others too.
