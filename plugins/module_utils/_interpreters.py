@@ -11,6 +11,7 @@ the process says of itself (arguments, comm), which is used only where the facts
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from typing import NamedTuple, Optional, Pattern, Sequence, Tuple
@@ -98,6 +99,7 @@ def identify(process: ProcessDir, comm: str, argv: Sequence[str]) -> Optional[In
     return verdict
 
 
+@functools.lru_cache(maxsize=256)  # all processes of a host are of a few kinds
 def against(found: Interpreter, pyspy: str) -> Interpreter:
     """The same, with the reason why a py-spy of that version cannot read that Python, if there is one."""
     if found.unsupported or found.version is None:

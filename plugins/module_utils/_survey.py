@@ -73,7 +73,8 @@ def survey(pause: float, pyspy: str = PINNED) -> Table:
 
 
 def _judged(row: Row, pyspy: str) -> Row:
-    return row if row.interpreter is None else row._replace(interpreter=against(row.interpreter, pyspy))
+    verdict = row.interpreter and against(row.interpreter, pyspy)
+    return row if verdict is row.interpreter else row._replace(interpreter=verdict)
 
 
 def unreadable(table: Table, pids: Iterable[int]) -> Table:

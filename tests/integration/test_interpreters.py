@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.tests.lab.host_program import parent_of
+from ansible_collections.pyspy.fleet.tests.lab.host_program import Host, parent_of
 from ansible_collections.pyspy.fleet.tests.lab.interpreters import (
     CODE,
     SharedPython,
@@ -74,6 +74,18 @@ def test_all_of_a_service_say_that_they_need_a_restart(tmp_path: Path) -> None:
         found = ask(children_of=os.getpid(), max_targets=2)
         assert list(found.targets) == [fresh.pid]
         assert all(found.skipped[pid].startswith(REPLACED) for pid in stale)
+
+
+def test_version_is_held_against_the_py_spy_that_is_meant(tmp_path: Path) -> None:
+    """There is no 3.15 here, so another one bears that name: the name is what its version is taken from."""
+    host = Host("")
+    with SharedPython(tmp_path, "python3.15").started() as process:
+        order = host.order([process.pid]) | {"check": True}
+        answer = host.ask("start", order)
+        assert [target["pid"] for target in answer["selection"]["targets"]] == [process.pid]
+        order["binary"]["version"] = "0.4.2"
+        reason = host.ask("start", order)["error"]["reason"]
+        assert reason.endswith(" cannot be profiled: Python 3.15: py-spy 0.4.2 reads 3.14 at most")
 
 
 def test_uwsgi_whose_libpython_was_upgraded(tmp_path: Path) -> None:

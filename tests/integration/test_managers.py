@@ -55,6 +55,9 @@ MANAGERS = {
         "hypercorn --workers 2 --bind unix:socket asgi:app", "hypercorn", "hypercorn", others=(TRACKER,)
     ),
     "granian": Manager("granian --workers 2 --uds socket --interface asgi asgi:app", "granian", "granian"),
+    "granian without setproctitle": Manager(
+        "granian --workers 2 --uds socket --interface asgi asgi:app", "granian", "granian", untitled=True
+    ),
     "granian with a name": Manager(
         "granian --workers 2 --uds socket --interface asgi --process-name myshop asgi:app", "myshop", "myshop worker-"
     ),
@@ -132,10 +135,11 @@ def test_beat_inside_a_worker_of_celery_is_no_worker(tmp_path: Path) -> None:
         assert all(reason.startswith("single process, ") for reason in others.values())
 
 
-def test_the_process_of_a_job_is_the_worker_of_rq(tmp_path: Path) -> None:
+@pytest.mark.parametrize("untitled", [False, True], ids=["titles", "no titles"])
+def test_the_process_of_a_job_is_the_worker_of_rq(untitled: bool, tmp_path: Path) -> None:
     with ExitStack() as stack:
         address = stack.enter_context(redis(tmp_path))
-        here = stack.enter_context(running(tmp_path, "rq", "worker", "-u", address))
+        here = stack.enter_context(running(tmp_path, "rq", "worker", "-u", address, untitled=untitled))
         waiting = ask(children_of=here.shell)
         subprocess.run((environment() / "rq", "enqueue", "-u", address, "jobs.job"), check=True, cwd=tmp_path)
         ((job, worker),) = here.workers(1).items()
