@@ -65,13 +65,7 @@ def look(selectors: Selectors, pause: float = PAUSE, pyspy: str = PINNED) -> Sel
     """
     uid = selectors.uid()
     table = survey(pause or (PAUSE if selectors.min_cpu else 0.0), pyspy)
-    facts = gather(table, selectors, uid)
-    selection = choose(table, selectors, facts)
-    if unreadable(table, [target.pid for target in selection.targets]):
-        # Where one runs a library that is gone others do too: all are looked at, and the choice is made once more.
-        table.update(unreadable(table, table))
-        selection = choose(table, selectors, facts)
-    return selection
+    return _choose_readable(table, selectors, gather(table, selectors, uid))
 
 
 def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selection:
@@ -98,6 +92,16 @@ def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selec
     notes = narrowing.notes(found) + _notes(found, taken, len(rows))
     targets = tuple(_described(process, _taken_reason(process, selectors, narrowing)) for process in taken)
     return Selection(targets, tuple(rows[:MAX_SKIPPED]), tuple(notes))
+
+
+def _choose_readable(table: Table, selectors: Selectors, facts: Facts) -> Selection:
+    """The choice, made once more where a closer look at those chosen shows that py-spy cannot read one of them."""
+    selection = choose(table, selectors, facts)
+    if unreadable(table, [target.pid for target in selection.targets]):
+        # Where one runs a library that is gone, others do too: all are looked at.
+        table.update(unreadable(table, table))
+        selection = choose(table, selectors, facts)
+    return selection
 
 
 def _described(process: Candidate, reason: str) -> Process:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.module_utils._survey import survey, unreadable
 from ansible_collections.pyspy.fleet.tests.lab.host_program import Host, parent_of
 from ansible_collections.pyspy.fleet.tests.lab.interpreters import (
     CODE,
@@ -74,6 +75,19 @@ def test_all_of_a_service_say_that_they_need_a_restart(tmp_path: Path) -> None:
         found = ask(children_of=os.getpid(), max_targets=2)
         assert list(found.targets) == [fresh.pid]
         assert all(found.skipped[pid].startswith(REPLACED) for pid in stale)
+
+
+def test_closer_look_is_at_the_very_process_that_was_seen(tmp_path: Path) -> None:
+    """Another one that got its number in between is not judged in its place."""
+    python = SharedPython(tmp_path, "server")
+    with python.started() as process:
+        python.upgrade()
+        pid, table = process.pid, survey(0.0)
+        assert list(unreadable(table, [pid])) == [pid]
+        stat = table[pid].stat
+        earlier = {pid: table[pid]._replace(stat=stat._replace(start=stat.start - 1))}
+        assert unreadable(earlier, [pid]) == {}
+    assert unreadable(table, [pid]) == {}
 
 
 def test_version_is_held_against_the_py_spy_that_is_meant(tmp_path: Path) -> None:
