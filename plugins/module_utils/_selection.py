@@ -17,11 +17,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._containers import Seat
 from ._facts import NO_FACTS, Facts, gather, seats_of
+from ._interpreters import PINNED
 from ._named import require
 from ._narrowing import Candidate, Narrowing
 from ._procfs import user_name
 from ._selectors import Selectors
-from ._survey import Table, survey
+from ._survey import Table, survey, unreadable
 from ._workers import HELPER, MASTER, WORKER, Role
 
 #: CPU is measured between two looks this far apart (seconds).
@@ -74,15 +75,15 @@ class Selection(NamedTuple):
         }
 
 
-def look(selectors: Selectors, pause: float = PAUSE) -> Selection:
+def look(selectors: Selectors, pause: float = PAUSE, pyspy: str = PINNED) -> Selection:
     """Read this host's processes and choose. HostError when what was named cannot be had.
 
-    Without a pause CPU is not measured, unless a selector goes by it.
+    Without a pause CPU is not measured, unless a selector goes by it. ``pyspy`` is the version that is to be used.
     """
     uid = selectors.uid()
-    table = survey(pause or (PAUSE if selectors.min_cpu else 0.0))
+    table = survey(pause or (PAUSE if selectors.min_cpu else 0.0), pyspy)
     facts = gather(table, selectors, uid)
-    selection = choose(table, selectors, facts)
+    selection = _choose_readable(table, selectors, facts)
     rows = selection.targets + selection.skipped
     seats = seats_of(table, [row.pid for row in rows], facts)
     targets, skipped = (tuple(row._replace(seat=seats.get(row.pid)) for row in some) for some in selection[:2])
@@ -113,6 +114,16 @@ def choose(table: Table, selectors: Selectors, facts: Facts = NO_FACTS) -> Selec
     notes = narrowing.notes(found) + _notes(found, taken, len(rows))
     targets = tuple(_described(process, _taken_reason(process, selectors, narrowing)) for process in taken)
     return Selection(targets, tuple(rows[:MAX_SKIPPED]), tuple(notes), len(found))
+
+
+def _choose_readable(table: Table, selectors: Selectors, facts: Facts) -> Selection:
+    """The choice, made once more where a closer look at those chosen shows that py-spy cannot read one of them."""
+    selection = choose(table, selectors, facts)
+    if unreadable(table, [target.pid for target in selection.targets]):
+        # Where one runs a library that is gone, others do too: all are looked at.
+        table.update(unreadable(table, table))
+        selection = choose(table, selectors, facts)
+    return selection
 
 
 def _described(process: Candidate, reason: str) -> Process:

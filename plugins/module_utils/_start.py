@@ -104,7 +104,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
         _refuse_if_strained(order.limits)
         return {"need_binary": {"architecture": machine()}}
     os.close(found.fd)
-    selection = _targets(order, look(order.selectors))
+    selection = _targets(order, look(order.selectors, pyspy=found.version))
     if not selection.targets:
         return _answer(selection, None, brought)
     _refuse_if_strained(order.limits)
@@ -150,7 +150,7 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
 
 def _rehearse(order: Order) -> Dict[str, object]:
     """Check mode: the selection that a recording would have, or the HostError with which it would fail."""
-    selection = _targets(order, look(order.selectors))
+    selection = _targets(order, look(order.selectors, pyspy=order.binary.version))
     if not selection.targets:
         return _answer(selection, None, False)
     _refuse_if_strained(order.limits)
@@ -170,9 +170,9 @@ def _refuse_if_strained(limits: Limits) -> None:
 
 def _nothing_to_sample(order: Order) -> Optional[Selection]:
     """The selection where it holds no target, so that nothing is brought; a first look does without CPU times."""
-    if look(order.selectors, 0).targets:
+    if look(order.selectors, 0, order.binary.version).targets:
         return None
-    selection = look(order.selectors)
+    selection = look(order.selectors, pyspy=order.binary.version)
     return None if selection.targets else selection
 
 

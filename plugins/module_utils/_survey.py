@@ -15,7 +15,7 @@ import os
 import time
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from ._interpreters import Interpreter, identify
+from ._interpreters import PINNED, Interpreter, against, fault, identify
 from ._procfs import Gone, ProcessDir, Stat, clock_ticks, list_pids
 from ._workers import Member, Role, judge_roles, own_program
 
@@ -48,8 +48,11 @@ class Row(NamedTuple):
 Table = Dict[int, Row]
 
 
-def survey(pause: float) -> Table:
-    """Every process of this host that lived through both looks; ``pause`` is in seconds (0: CPU is not measured)."""
+def survey(pause: float, pyspy: str = PINNED) -> Table:
+    """Every process of this host that lived through both looks; ``pause`` is in seconds (0: CPU is not measured).
+
+    ``pyspy`` is the version that is to read them.
+    """
     looked: Dict[int, float] = {}
     table: Table = {}
     for pid in list_pids():
@@ -64,9 +67,34 @@ def survey(pause: float) -> Table:
         if again is None:
             del table[pid]
         else:
-            table[pid] = again if pause > 0 else again._replace(cpu=None)
+            table[pid] = _judged(again if pause > 0 else again._replace(cpu=None), pyspy)
     _mark_own(table)
     return _with_roles(table)
+
+
+def _judged(row: Row, pyspy: str) -> Row:
+    verdict = row.interpreter and against(row.interpreter, pyspy)
+    return row if verdict is row.interpreter else row._replace(interpreter=verdict)
+
+
+def unreadable(table: Table, pids: Iterable[int]) -> Table:
+    """The rows of those that seemed fit, and that py-spy cannot read after all: with the reason.
+
+    Told by their maps of memory. Reading one takes as long as all else of a process, so this is for few.
+    """
+    found: Table = {}
+    for pid in pids:
+        row = table[pid]
+        if row.interpreter is None or row.interpreter.unsupported or row.own:
+            continue
+        try:
+            with ProcessDir(pid) as process:
+                reason = fault(process.maps() or b"") if process.start == row.stat.start else ""
+        except Gone:
+            continue
+        if reason:
+            found[pid] = row._replace(interpreter=row.interpreter._replace(unsupported=reason))
+    return found
 
 
 def _first_look(pid: int, looked: Dict[int, float]) -> Row:

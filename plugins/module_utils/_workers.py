@@ -6,7 +6,7 @@
 
 The rules are data: to teach it another manager, add a row to ``TITLES`` or
 ``CODE``. What no row knows is judged by the tree: a process whose
-Python child has the very same command line is the master, the child is a worker.
+Python child has the very same command line (or its title and "worker") is the master, the child is a worker.
 A worker stays a worker, whatever children it has.
 """
 
@@ -35,8 +35,16 @@ TITLES = (
     ("uWSGI", HELPER, re.compile(r"(?:.* )?uWSGI (?:http|fastrouter|rawrouter|sslrouter)\b")),
     # With a pool of threads the main process has no children and does the work itself: a single.
     ("Celery", MASTER, re.compile(r"\[celeryd: .*:MainProcess\]")),
-    ("Celery", WORKER, re.compile(r"\[celeryd: .*:ForkPoolWorker-\d+\]")),
+    ("Celery", WORKER, re.compile(r"\[celeryd: .*:(?:Fork)?(?:Pool)?Worker-\d+\]")),
+    ("Celery beat", SINGLE, re.compile(r"\[celery beat\]")),
+    # A worker of rq forks a process for each job, which does the work. Between two jobs it has none: a single.
+    ("rq", WORKER, re.compile(r"rq:worker:.*: Processing ")),
+    ("rq", MASTER, re.compile(r"rq:worker:")),
+    ("granian", WORKER, re.compile(r"granian .* worker-\d+\Z")),
+    ("granian", MASTER, re.compile(r"granian (?:asgi|asginl|rsgi|wsgi) ")),
 )
+#: A title of the user's own, as granian's ``--process-name`` sets it: the workers' is the master's and this.
+_WORKERS_TITLE = re.compile(r" worker(?:[- ]\d+)?\Z")
 
 #: Python code given with -c, as multiprocessing starts its own processes.
 CODE = (
@@ -189,7 +197,7 @@ def _own_kind(argv: Sequence[str]) -> Optional[_Kind]:
     """What a command line says of itself, by the tables."""
     if is_title(argv):
         for manager, role, pattern in TITLES:
-            if pattern.match(argv[0]):
+            if pattern.match(argv[0], 0, MAX_TITLE):
                 return _Kind(manager, role)
         return None
     code = parse_command(argv).code
@@ -213,9 +221,16 @@ def _is_worker(tree: Dict[int, Member], kinds: Dict[int, Optional[_Kind]], chain
     kind = kinds[pid]
     if kind is not None and kind.role != _FORKSERVER:
         return kind.role == WORKER
-    argv = tree[pid].argv
     # A child of a forkserver has its command line too.
-    return bool(argv and chain and tree[chain[0]].argv == argv)
+    return bool(chain) and _alike(tree[pid].argv, tree[chain[0]].argv)
+
+
+def _alike(argv: Sequence[str], parents: Sequence[str]) -> bool:
+    """Does a process run what its parent runs, by their command lines?"""
+    if not argv or argv == parents:
+        return bool(argv)
+    own, theirs = argv[0][:MAX_TITLE], (parents[0] if len(parents) == 1 else "")
+    return len(argv) == 1 and bool(theirs) and own.startswith(theirs) and bool(_WORKERS_TITLE.match(own[len(theirs) :]))
 
 
 def _master(kinds: Dict[int, Optional[_Kind]], workers: Iterable[int], chain: Sequence[int]) -> int:

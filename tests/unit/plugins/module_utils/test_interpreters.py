@@ -15,12 +15,17 @@ from subprocess import PIPE
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.module_utils._interpreters import (
+    NEWEST_READ,
+    PINNED,
+    against,
+    fault,
     identify,
     is_python_name,
     judge,
     undecided,
 )
 from ansible_collections.pyspy.fleet.plugins.module_utils._procfs import ProcessDir
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._releases import NEWEST, RELEASES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +73,67 @@ def test_what_py_spy_cannot_read(exe, mapped, reason):
 
 
 @pytest.mark.parametrize(
+    ("version", "pyspy", "reason"),
+    [
+        ("3.11", "0.4.3", ""),
+        ("3.15", "0.4.3", ""),
+        ("3.16", "0.4.3", "Python 3.16: py-spy 0.4.3 reads 3.15 at most"),
+        ("3.15", "0.4.2", "Python 3.15: py-spy 0.4.2 reads 3.14 at most"),
+        ("3.14", "0.4.0", "Python 3.14: py-spy 0.4.0 reads 3.13 at most"),
+        ("3.16", "0.9.0", ""),
+        ("3.16", "", ""),
+        ("3.3", "0.4.3", ""),
+        ("3.2", "0.4.3", "Python 3.2: py-spy reads 2.3 to 2.7, and 3.3 or newer"),
+        ("2.7", "0.4.3", ""),
+        ("2.2", "0.9.0", "Python 2.2: py-spy reads 2.3 to 2.7, and 3.3 or newer"),
+        ("4.0", "0.9.0", "Python 4.0: py-spy reads 2.3 to 2.7, and 3.3 or newer"),
+    ],
+)
+def test_versions_that_a_py_spy_reads(version, pyspy, reason):
+    verdict = judge(f"/usr/bin/python{version}", "x", ["x"])
+    assert verdict is not None and against(verdict, pyspy).unsupported == reason
+
+
+def test_what_is_wrong_at_any_version_stays():
+    verdict = judge("/usr/bin/python3.16t", "x", ["x"])
+    assert verdict is not None and against(verdict, "0.4.3") == verdict
+    unknown = judge("/usr/bin/python3", "x", ["x"])
+    assert unknown is not None and against(unknown, "0.4.3") == unknown
+
+
+def test_every_pinned_py_spy_is_in_the_table():
+    assert set(NEWEST_READ) == set(RELEASES) and PINNED == NEWEST
+
+
+WIDE = b"""55d0c0000000-55d0c0001000 r-xp 00001000 fe:00 77 /usr/bin/python3.11
+7f99f4400000-7f99f4503000 r--p 00000000 fe:00 78 /usr/lib/libpython3.11.so.1.0%s
+7ffd1c000000-7ffd1c021000 rw-p 00000000 00:00 0 [stack]
+"""
+NARROW = b"""08048000-08060000 r--p 00000000 fe:00 77 /usr/bin/python3.11
+f7f00000-f7f21000 r-xp 00000000 fe:00 78 /usr/lib/ld-linux.so.2
+ffcea000-ffd0b000 rw-p 00000000 00:00 0 [stack]
+"""
+
+
+@pytest.mark.parametrize(
+    ("maps", "reason"),
+    [
+        (WIDE % b"", ""),
+        (WIDE % b" (deleted)", "its libpython was replaced or removed on disk"),
+        (WIDE.replace(b"libpython3.11", b"libpython3.8m") % b" (deleted)", "its libpython was replaced"),
+        ((WIDE % b"").replace(b"/python3.11\n", b"/python3.11 (deleted)\n"), ""),  # py-spy has /proc/<pid>/exe
+        ((WIDE % b"").replace(b"[stack]", b"/usr/lib/libz.so.1 (deleted)"), ""),
+        ((WIDE % b"").replace(b"[stack]", b"/tmp/libpython3.11.so/x (deleted)"), ""),
+        (NARROW, "32-bit Python: the py-spy of this host reads 64-bit Python only"),
+        (b"", ""),  # it has ended, or may not be known
+    ],
+)
+@pytest.mark.skipif(sys.maxsize < 2**32, reason="the table is of a 64-bit host")
+def test_what_the_map_of_memory_tells(maps, reason):
+    assert fault(maps).startswith(reason) and bool(fault(maps)) == bool(reason)
+
+
+@pytest.mark.parametrize(
     ("exe", "argv"),
     [
         ("/usr/bin/bash", ["bash", "-c", "python3 app.py"]),
@@ -89,6 +155,8 @@ def test_not_python(exe, argv):
         (["my server"], "python3.9", "3.9"),
         (["gunicorn: worker [shop]"], "gunicorn: worke", None),
         (["[celeryd: celery@a:MainProcess]"], "[celeryd: celer", None),
+        (["[celery beat]"], "[celery beat]", None),
+        (["granian asgi 0.0.0.0:80 shop:app worker-1"], "granian asgi 0.", None),
     ],
 )
 def test_another_users_process_is_a_guess(argv, comm, version):
@@ -116,7 +184,19 @@ TEXT = st.text(max_size=40)
 @given(st.none() | TEXT, TEXT, st.lists(TEXT, max_size=4), st.none() | st.lists(TEXT, max_size=4))
 def test_nothing_raises(exe, comm, argv, mapped):
     verdict = judge(exe, comm, argv, mapped)
-    assert verdict is None or verdict.guess == (exe is None)
+    assert verdict is None or against(verdict, "0.4.3").guess == (exe is None)
+
+
+@given(st.integers(min_value=0), st.integers(min_value=0))
+def test_no_number_in_a_name_is_too_long(major, minor):
+    verdict = judge(None, "x", [f"python{major}.{minor}"])
+    assert verdict is None or against(verdict, "0.4.3").version == f"{major}.{minor}"
+    assert judge(None, "x", ["python3." + "9" * 16000]) is None
+
+
+@given(st.binary(max_size=200))
+def test_no_map_raises(maps):
+    assert isinstance(fault(maps), str)
 
 
 @pytest.mark.parametrize("name", ["python", "python3", "python3.11", "pypy3", ".python3-wrapped"])

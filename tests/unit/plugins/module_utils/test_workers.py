@@ -104,6 +104,49 @@ def roles(*members: tuple[int, int, tuple[str, ...]]) -> dict[int, str]:
             id="Celery threads",
         ),
         pytest.param(
+            [
+                (10, 1, ("[celeryd: a@b:MainProcess] -active- (-A tasks worker -B)",)),
+                (11, 10, ("[celery beat]",)),
+                (12, 10, ("[celeryd: a@b:ForkPoolWorker-2]",)),
+            ],
+            {10: "Celery master of 1", 11: "Celery beat single", 12: "Celery worker of 10"},
+            id="Celery with beat in it",
+        ),
+        pytest.param([(10, 1, ("[celery beat] -A tasks beat",))], {10: "Celery beat single"}, id="Celery beat"),
+        pytest.param(
+            [
+                (10, 1, ("granian asgi 0.0.0.0:80 shop:app",)),
+                (11, 10, ("granian asgi 0.0.0.0:80 shop:app worker-1",)),
+                (12, 10, ("granian asgi 0.0.0.0:80 shop:app worker-2",)),
+            ],
+            {10: "granian master of 2", 11: "granian worker of 10", 12: "granian worker of 10"},
+            id="granian",
+        ),
+        pytest.param(
+            [(10, 1, ("shop",)), (11, 10, ("shop worker-1",)), (12, 10, ("shop worker-2",)), (13, 10, ("shop work",))],
+            {
+                10: "shop master of 2",
+                11: "shop worker-1 worker of 10",
+                12: "shop worker-2 worker of 10",
+                13: "shop work single",
+            },
+            id="granian with a name of its own",
+        ),
+        pytest.param(
+            [(10, 1, BATCH), (11, 10, ("worker-1",)), (12, 10, ("/usr/bin/python3 worker",))],
+            {10: "batch.py single", 11: "worker-1 single", 12: "python3 worker single"},
+            id="only a title goes on with worker",
+        ),
+        pytest.param(
+            [
+                (10, 1, ("rq:worker:ab12: Forked 11 at 1795373438.05",)),
+                (11, 10, ("rq:worker:ab12: Processing jobs.thumbnail from default since 1795373438.06",)),
+                (20, 1, ("rq:worker:cd34: Listening on default",)),
+            ],
+            {10: "rq master of 1", 11: "rq worker of 10", 20: "rq single"},
+            id="rq",
+        ),
+        pytest.param(
             [(10, 1, BATCH), (11, 10, BATCH), (12, 11, BATCH)],
             {10: "batch.py master of 1", 11: "batch.py worker of 10", 12: "batch.py worker of 10"},
             id="a worker with a child is still a worker",
