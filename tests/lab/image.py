@@ -45,9 +45,10 @@ chmod +x /usr/sbin/policy-rc.d
 dpkg --install --force-unsafe-io /packages/*.deb
 rm -r /packages /usr/sbin/policy-rc.d
 depmod "$1"
-systemctl disable --quiet apparmor containerd docker.service docker.socket lxc lxc-net
+systemctl disable --quiet apparmor containerd docker.service docker.socket lxc lxc-monitord lxc-net
 for where in --system --global; do
-    systemctl $where disable --quiet podman.service podman.socket podman-restart.service podman-auto-update.timer
+    systemctl $where disable --quiet podman.service podman.socket podman-restart.service
+    systemctl $where disable --quiet podman-auto-update.service podman-auto-update.timer
 done
 systemctl enable --quiet systemd-networkd
 systemctl mask --quiet systemd-networkd-wait-online systemd-timesyncd e2scrub_reap fstrim.timer

@@ -2,14 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests on virtual machines share: that they can run at all, and the table of faults."""
+"""What the tests on virtual machines share: that they can run at all, container runtimes, and the table of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.tests.lab.containers.container import Runtime
+from ansible_collections.pyspy.fleet.tests.lab.containers.on_machine import RUNTIMES
+from ansible_collections.pyspy.fleet.tests.lab.vm import Machine
 from ansible_collections.pyspy.fleet.tests.machine import lacking_for_machines
 
 #: Where the table of faults is written for who wants to keep it.
@@ -44,6 +47,18 @@ TABLE = pytest.StashKey[Table]()
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Table:
     return request.config.stash[TABLE]
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def runtime(machine: Machine, runtime_name: str) -> Iterator[Runtime]:
+    """Each runtime in its turn, on the ``machine`` of the test."""
+    with RUNTIMES[runtime_name](machine) as one:
+        yield one
 
 
 def pytest_configure(config: pytest.Config) -> None:

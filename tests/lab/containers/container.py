@@ -104,7 +104,8 @@ class Container(abc.ABC):
 class Runtime(abc.ABC):
     """``with Docker() as docker:``, and all its containers and daemons end with it, or with this process.
 
-    ``shared`` is a folder that its containers see too, as ``inside``, and may write to.
+    ``shared`` is a folder that its containers see too, as ``inside``, and may write to. ``hands`` are those of
+    the user whose containers they are, ``root_hands`` root's.
     """
 
     name: ClassVar[str]
@@ -126,6 +127,7 @@ class Runtime(abc.ABC):
             keeper = Keeper(self.directory, self.environment())
             closing.callback(keeper.close)
             self.hands: Hands = keeper
+            self.root_hands: Hands = keeper
             self.set_up()
             self._closing = closing.pop_all()
         return self
@@ -174,9 +176,9 @@ class Runtime(abc.ABC):
 
     def lay(self, root: Path) -> None:
         """A container's file system, as a folder."""
-        self.hands.run("mkdir", "-p", str(root))
-        self.hands.write(root.with_name("layer.tar"), layer())
-        self.hands.run("tar", "-xf", str(root.with_name("layer.tar")), "-C", str(root))
+        self.root_hands.run("mkdir", "-p", str(root))
+        self.root_hands.write(root.with_name("layer.tar"), layer())
+        self.root_hands.run("tar", "-xf", str(root.with_name("layer.tar")), "-C", str(root))
 
     def parents(self) -> dict[int, int]:
         """Every process → its parent."""
@@ -187,12 +189,12 @@ class Runtime(abc.ABC):
         return self._look("inside", init, *members)
 
     def _look(self, *words: str | int) -> dict[int, int]:
-        found = self.hands.run(PYTHON, "-I", "-c", LOOK.read_text(), *map(str, words))
+        found = self.root_hands.run(PYTHON, "-I", "-c", LOOK.read_text(), *map(str, words))
         return {int(pid): other for pid, other in json.loads(found).items()}
 
     def sharing_pids_with(self, pid: int) -> list[int]:
         """All processes in the PID namespace of ``pid``, but not in those below it."""
-        return [int(word) for word in self.hands.run("pgrep", "--ns", str(pid), "--nslist", "pid", "").split()]
+        return [int(word) for word in self.root_hands.run("pgrep", "--ns", str(pid), "--nslist", "pid", "").split()]
 
     def descendants(self, pid: int) -> list[int]:
         """Whoever comes from this process, by way of parents that live."""

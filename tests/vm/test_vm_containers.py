@@ -1,0 +1,62 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's containers on a machine with systemd and cgroups of version 2: what their clients and /proc say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.pyspy.fleet.tests.lab.containers.container import Runtime
+from ansible_collections.pyspy.fleet.tests.lab.containers.on_machine import USER
+from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON
+from ansible_collections.pyspy.fleet.tests.lab.vm import Machine
+from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
+
+#: Where the container's processes are.
+CGROUP = {
+    "containerd": "/default/{name}",
+    "docker": "/system.slice/docker-{id}.scope",
+    "lxc": "/lxc.payload.{name}",
+    "nspawn": "/machine.slice/machine-{name}.scope/payload",
+    "podman": "/machine.slice/libpod-{id}.scope/container",
+    "rootless_podman": "/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{id}.scope/container",
+}
+#: Each process writes down its PID; one of two, so that not all of them are the first one.
+FAMILY = """
+import os, sys, time
+os.fork()
+open("%s/%d" % (sys.argv[1], os.getpid()), "x").close()
+time.sleep(1000)
+"""
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with Machine() as one:
+        yield one
+
+
+def test_what_clients_and_proc_say(machine: Machine, runtime_name: str, runtime: Runtime) -> None:
+    folder = f"{runtime.shared}/{runtime_name}"
+    machine.run(f"mkdir -m 777 {folder}")
+
+    def said() -> list[str]:
+        return str(machine.run(f"ls {folder}").stdout).split()
+
+    with runtime.start("web7", (PYTHON, "-c", FAMILY, folder)) as container:
+        await_condition("both", lambda: len(said()) == 2)
+        truth = container.truth()
+        assert {str(inside) for inside in truth.pids.values()} == {*said()}
+        assert len(truth.pids) == 2 and 1 in truth.pids.values() and not {*truth.pids} & {*truth.pids.values()}
+        assert (truth.runtime, truth.name) == (runtime.name, "web7")
+        assert truth.image == ("" if runtime_name in ("lxc", "nspawn") else IMAGE)
+        uid = machine.run(f"id -u {USER}").stdout.strip()
+        expected = CGROUP[runtime_name].format(name=truth.name, id=truth.id, uid=uid)
+        for pid, inside in truth.pids.items():
+            assert f"0::{expected}" in machine.run(f"cat /proc/{pid}/cgroup").stdout.splitlines()
+            assert machine.run(f"grep NSpid: /proc/{pid}/status").stdout.split()[1:] == [str(pid), str(inside)]
+        further = container.run_inside(("sleep", "1000"))
+        assert {*container.members()} == {*truth.pids, further}
