@@ -28,7 +28,7 @@ _LIST = "`ansible HOST -b -m pyspy.fleet.python_process_info` lists the Python p
 _LISTENERS = "`ss -ltnp` on the host lists who listens on which port"
 _CALLED = "`docker ps`, `podman ps`, `crictl ps` … on the host list them; without become (-b) their names are hidden"
 _LONGER = "give more of its id, or its name"
-_STALE = "PIDs change at every restart; " + _LIST
+_STALE = "PIDs change at every restart, and those inside a container go into container_pids; " + _LIST
 
 
 def require(table: Table, selectors: Selectors, facts: Facts) -> None:

@@ -15,10 +15,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from ansible_collections.pyspy.fleet.tests.lab.host_program import Host, state_of
+from ansible_collections.pyspy.fleet.tests.lab.host_program import state_of
+from ansible_collections.pyspy.fleet.tests.lab.selecting import ask
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 #: A supervisor that is a shell, a Python below it, and one more that this starts through another shell.
@@ -33,15 +33,6 @@ while True:
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-class Found(NamedTuple):
-    """What the host answered: names of targets with their reasons, reasons of the skipped, by PID."""
-
-    targets: dict[int, str]
-    skipped: dict[int, str]
-    notes: list[str]
-    error: str
 
 
 @pytest.fixture
@@ -66,17 +57,6 @@ def start() -> Iterator[Start]:
     for child in started:
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-
-
-def ask(**selectors: Any) -> Found:
-    answer = Host("").ask("info", {"selectors": selectors})
-    if not answer["ok"]:
-        error = answer["error"]
-        assert error["remedy"]
-        return Found({}, {}, [], ": ".join(filter(None, (error["reason"], error["detail"]))))
-    rows = answer["selection"]
-    targets = {one["pid"]: one["reason"] for one in rows["targets"]}
-    return Found(targets, {one["pid"]: one["reason"] for one in rows["skipped"]}, rows["notes"], "")
 
 
 def test_children_of_a_shell(start: Start, tmp_path: Path) -> None:
