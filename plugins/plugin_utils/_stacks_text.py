@@ -1,0 +1,202 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "stacks" of the controller wing (private to the collection): groups of stacks in words. Pure.
+
+The first screen of a terminal: the sentence that matters, who holds the GIL, then groups, each innermost frame first.
+And the same as Markdown, for ``summary.md``. Locals are never here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ._render._text import code as code_span
+from ._render._text import cut, markdown, names, row, wrap
+from ._stacks import Branch, Code, Group
+from ._summary import plural
+from ._waiting import IDLE, MOVING, ONCE, STUCK
+from ._wire import printable
+
+#: Groups and frames of each on the first screen; the files have them all.
+MOST_GROUPS = 5
+MOST_FRAMES = 5
+_NO_FRAME = "no Python frame"
+
+
+@dataclass(frozen=True)
+class _Where:
+    """All threads of one state whose culprit is one function."""
+
+    label: str
+    threads: int
+    hosts: frozenset[str]
+    lines: tuple[int, ...]
+
+    def text(self) -> str:
+        return f"{self.label}{_lines(self.lines)}"
+
+
+def sentences(groups: Sequence[Group]) -> list[str]:
+    """What to know first: ``396 of 400 threads stuck in `connect` (psycopg/connection.py:94); 3 on web-07 in …``."""
+    total = sum(group.threads for group in groups)
+    counts = {state: sum(group.states.get(state, 0) for group in groups) for state in (STUCK, MOVING, ONCE, IDLE)}
+    told = [f"{number} {state}" for state, number in counts.items() if number]
+    hosts = {host for group in groups for host in group.hosts}
+    interesting = next((state for state in (STUCK, ONCE, MOVING) if counts[state]), None)
+    text = f"{plural(total, 'thread')} on {plural(len(hosts), 'host')}: {', '.join(told) or 'nothing was seen'}."
+    if interesting is None:
+        return [text]
+    return [_sentence(_places(groups, interesting), total, interesting, hosts), text]
+
+
+def _sentence(places: Sequence[_Where], total: int, state: str, hosts: set[str]) -> str:
+    first = places[0]
+    parts = [f"{first.threads} of {plural(total, 'thread')} {state} in {first.text()}{_on(first, hosts)}"]
+    # The second largest, and the rarest: the odd one out is often the culprit.
+    rest = [*places[1:2], *places[2:][-1:]]
+    parts += [f"{place.threads}{_on(place, hosts)} in {place.text()}" for place in rest]
+    more = len(places) - len(parts)
+    if more:
+        parts.insert(2, f"others in {plural(more, 'more place')}")
+    return "; ".join(parts) + "."
+
+
+def _on(place: _Where, hosts: set[str]) -> str:
+    return f" on {names(sorted(place.hosts), 2)}" if place.hosts != hosts else ""
+
+
+def _places(groups: Sequence[Group], state: str) -> list[_Where]:
+    """Where the threads of this state are, most first."""
+    found: dict[Code | None, list[tuple[str, int]]] = {}
+    for group in groups:
+        index = group.culprit
+        key = None if index is None else group.stack[index]
+        rows = [(one.host, 0 if index is None else one.lines[index]) for one in group.members if one.state == state]
+        if rows:
+            found.setdefault(key, []).extend(rows)
+    places = [
+        _Where(
+            label(key), len(rows), frozenset(host for host, _line in rows), tuple(sorted({line for _h, line in rows}))
+        )
+        for key, rows in found.items()
+    ]
+    return sorted(places, key=lambda place: (-place.threads, place.label))
+
+
+def label(code: Code | None) -> str:
+    """```connect` (psycopg/connection.py``: its parenthesis is closed by the lines."""
+    return _NO_FRAME if code is None else f"`{code.name}` ({code.file}"
+
+
+def _lines(lines: Sequence[int]) -> str:
+    known = [str(line) for line in lines if line]
+    if len(known) > 3:
+        known = [*known[:3], "…"]
+    return f":{','.join(known)})" if known else ")"
+
+
+def gil_lines(groups: Iterable[Group]) -> list[str]:
+    """One line for each place in which threads hold the GIL, most processes first."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        for member in group.gil:
+            index = group.culprit
+            where = _NO_FRAME if index is None else label(group.stack[index]) + _lines((member.lines[index],))
+            found.setdefault(where, []).append(f"{member.host} pid {member.pid}")
+    rows = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [f"held in {where}: {names(who, 2)}" for where, who in rows]
+
+
+def terminal(groups: Sequence[Group], width: int = 80) -> list[str]:
+    """For the terminal: printable, no line longer than ``width``. The groups come in the order they are given."""
+    first, *rest = sentences(groups)
+    lines = wrap(first, width)
+    for text in rest:
+        lines += wrap(text, width)
+    for number, text in enumerate(gil_lines(groups)[:3]):
+        lines += row("" if number else "GIL", text, width, 5)
+    for group in groups[:MOST_GROUPS]:
+        lines += ["", *_group_lines(group, width)]
+    if len(groups) > MOST_GROUPS:
+        lines += ["", cut(f"{plural(len(groups) - MOST_GROUPS, 'more group')} in the files", width)]
+    return [cut(printable(line), width) for line in lines]
+
+
+def heading(group: Group) -> str:
+    """``33 threads, 5 processes, 3 hosts: 33 stuck``."""
+    counts = ", ".join(f"{number} {state}" for state, number in group.states.items())
+    hosts = names(group.hosts, 3) if len(group.hosts) <= 3 else plural(len(group.hosts), "host")
+    text = f"{plural(group.threads, 'thread')}, {plural(group.processes, 'process')}, {hosts}: {counts}"
+    return text + (f"; {len(group.gil)} held the GIL" if group.gil else "")
+
+
+def _group_lines(group: Group, width: int) -> list[str]:
+    lines = wrap(heading(group), width)
+    return lines + [cut(f"  {mark} {text}", width) for mark, text in _frames(group)]
+
+
+def _frames(group: Group) -> list[tuple[str, str]]:
+    """The innermost frames, and the culprit always, marked; what is left out is counted."""
+    if not group.stack:
+        return [(" ", _NO_FRAME)]
+    culprit = group.culprit or 0
+    shown = [index for index in range(len(group.stack)) if index < MOST_FRAMES or index == culprit]
+    rows = []
+    for before, index in zip([-1, *shown], shown, strict=False):
+        if index > before + 1:
+            rows.append((" ", f"… {plural(index - before - 1, 'more frame')}"))
+        rows.append((">" if index == culprit else " ", _frame_text(group, index)))
+    if len(group.stack) > shown[-1] + 1:
+        rows.append((" ", f"… {plural(len(group.stack) - shown[-1] - 1, 'more frame')}"))
+    return rows
+
+
+def _frame_text(group: Group, index: int) -> str:
+    """Function, file and line; where lines differ, how many threads are on which."""
+    code = group.stack[index]
+    lines = {line: number for line, number in group.lines(index).items() if line}
+    text = f"{code.name} ({code.file}{_lines(tuple(lines)) if len(lines) == 1 else ')'}"
+    if len(lines) > 1:
+        most = list(lines.items())
+        # The rarest line is shown whatever is cut: one thread on a line of its own may hold what the others wait for.
+        most = most if len(most) <= 3 else [*most[:2], most[-1]]
+        text += " lines " + ", ".join(f"{line} ({number}×)" for line, number in most)
+    return text
+
+
+def tree_lines(root: Branch, width: int = 80) -> list[str]:
+    """The tree, outermost frame first: each branch says how many share it, and names the hosts where not all do."""
+    lines: list[str] = []
+    waiting: list[tuple[int, Branch, frozenset[str]]] = [(0, root, frozenset())]
+    while waiting:
+        depth, branch, above = waiting.pop()
+        counts = f"{branch.threads}/{len(branch.processes)}/{len(branch.hosts)}"
+        on = f" on {names(sorted(branch.hosts), 2)}" if branch.hosts != above else ""
+        if len(branch.stack) > 2:
+            text = f"{_short(branch.stack[0])} → … {len(branch.stack) - 2} … → {_short(branch.stack[-1])}"
+        else:
+            text = " → ".join(_short(code) for code in branch.stack) or "all"
+        indent = "  " * min(depth, 10)
+        lines.append(cut(printable(f"{indent}{counts}{on}  {text}"), width))
+        waiting += [(depth + 1, child, branch.hosts) for child in reversed(branch.children)]
+    return lines
+
+
+def _short(code: Code) -> str:
+    return f"{code.name} ({code.file.rpartition('/')[2]})"
+
+
+def markdown_text(groups: Sequence[Group]) -> str:
+    """The same for ``summary.md``, to paste."""
+    lines = [markdown(printable(text.replace("`", ""))) for text in sentences(groups)]
+    lines = ["\n\n".join(lines), ""]
+    lines += [f"- GIL {markdown(printable(text.replace('`', '')))}" for text in gil_lines(groups)[:3]]
+    for group in groups[:MOST_GROUPS]:
+        lines += ["", f"**{markdown(printable(heading(group)))}**", ""]
+        lines += [f"- {'**culprit** ' * (mark == '>')}{code_span(printable(text))}" for mark, text in _frames(group)]
+    if len(groups) > MOST_GROUPS:
+        lines += ["", f"{plural(len(groups) - MOST_GROUPS, 'more group')} in the files."]
+    return "\n".join([*lines, ""])

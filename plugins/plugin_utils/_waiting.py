@@ -1,0 +1,140 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "waiting" of the controller wing (private to the collection): is a thread stuck, moving or idle? Pure.
+
+The rule, in this order:
+
+* **moving**: its CPU time rose between the first dump and the last, or it came or went meanwhile.
+* **idle**: it waits, in all dumps, where idle threads wait (:data:`PLACES`), or has no Python frame at all.
+* **moving**, too: its stack differs between two dumps, lines included.
+* **stuck**: neither its stack nor its CPU time moved over all dumps, and it waits somewhere else.
+* **seen once**: with a single dump only "idle" can be told.
+
+Where the host gave no CPU time, a thread that holds the GIL in any dump counts as moving, and others go by their stack.
+So a thread that always stands in the same line by chance (a short loop in C code) can read as stuck there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ._dumps import Dump, Thread
+
+STUCK, MOVING, IDLE, ONCE = "stuck", "moving", "idle", "seen once"
+#: In the order of interest.
+STATES = (STUCK, MOVING, ONCE, IDLE)
+
+#: CPU time counts in ticks of 10 ms on nearly all kernels (proc(5), USER_HZ): one may fall into any interval.
+TICK = 0.01
+#: A waiting thread that wakes up to look (a timeout) uses less than this share of a core.
+SHARE = 0.01
+
+
+class Place(NamedTuple):
+    """One place where idle threads wait: the innermost frame, and who called it at most ``reach`` frames above.
+
+    Names are a function without its class: that is in py-spy's name from Python 3.11 on only. Files are endings.
+    A lock wait and a worker's wait for its next job end in the same frames; only the caller tells them apart.
+    """
+
+    wait: tuple[str, str]
+    caller: tuple[str, str] = ("", "")
+    reach: int = 0
+
+
+#: Read in CPython 3.8 to 3.13 and gunicorn; the ones that tests/unit watches are real.
+PLACES = (
+    # Event loops and servers between two events.
+    Place(("select", "/selectors.py"), ("_run_once", "/asyncio/base_events.py"), 1),
+    Place(("select", "/selectors.py"), ("serve_forever", "/socketserver.py"), 1),
+    Place(("run", "/asyncio/runners.py")),  # a loop in C (uvloop) has no frame of its own
+    Place(("accept", "/socket.py")),
+    # Workers that wait for the next job.
+    Place(("_worker", "/concurrent/futures/thread.py")),
+    Place(("get", "/multiprocessing/queues.py"), ("worker", "/multiprocessing/pool.py"), 1),
+    Place(("__enter__", "/multiprocessing/synchronize.py"), ("worker", "/multiprocessing/pool.py"), 2),
+    Place(("_recv", "/multiprocessing/connection.py"), ("worker", "/multiprocessing/pool.py"), 4),
+    Place(("__enter__", "/multiprocessing/synchronize.py"), ("_process_worker", "/concurrent/futures/process.py"), 2),
+    Place(("_recv", "/multiprocessing/connection.py"), ("_process_worker", "/concurrent/futures/process.py"), 4),
+    Place(("select", "/selectors.py"), ("wait_result_broken_or_wakeup", "/concurrent/futures/process.py"), 2),
+    Place(("wait", "/threading.py"), ("_monitor", "/logging/handlers.py"), 3),
+    # queue.get straight from the thread's own function is a worker between jobs; from deeper down, it wants a result.
+    Place(("wait", "/threading.py"), ("get", "/queue.py"), 1),
+    # The main thread, while the others work.
+    Place(("_shutdown", "/threading.py")),
+    Place(("_wait_for_tstate_lock", "/threading.py"), ("_shutdown", "/threading.py"), 1),
+    # gunicorn between two requests.
+    Place(("wait", "/gunicorn/workers/sync.py")),
+    Place(("select", "/selectors.py"), ("run", "/gunicorn/workers/gthread.py"), 2),
+    Place(("wait_for_signals", "/gunicorn/arbiter.py")),
+    Place(("sleep", "/gunicorn/arbiter.py")),
+)
+
+#: Frames below a thread's own function: ``Thread.run`` may be the user's own, ``_bootstrap_inner`` never is.
+_THREAD_TOP = ("_bootstrap_inner", "/threading.py")
+
+
+def waits_idle(thread: Thread) -> bool:
+    """Does it wait where idle threads wait?"""
+    frames = [(frame.name.rpartition(".")[2], "/" + frame.file.lstrip("/")) for frame in thread.frames]
+    if not frames:
+        return True
+    return any(_at(frames, place) for place in PLACES)
+
+
+def _at(frames: Sequence[tuple[str, str]], place: Place) -> bool:
+    if not _is(frames[0], place.wait):
+        return False
+    if not place.reach:
+        return True
+    if place.caller == ("get", "/queue.py"):
+        return len(frames) > 1 and _is(frames[1], place.caller) and _in_own_function(frames[2:])
+    return any(_is(frame, place.caller) for frame in frames[1 : place.reach + 1])
+
+
+def _in_own_function(frames: Sequence[tuple[str, str]]) -> bool:
+    """Is the first of these the function that the thread was started for: ``run``, or what threading's run calls?"""
+    if not frames:
+        return False
+    if len(frames) > 1 and _is(frames[1], _THREAD_TOP):
+        return True
+    return len(frames) > 2 and _is(frames[1], ("run", "/threading.py")) and _is(frames[2], _THREAD_TOP)
+
+
+def _is(frame: tuple[str, str], wanted: tuple[str, str]) -> bool:
+    return frame[0] == wanted[0] and frame[1].endswith(wanted[1])
+
+
+def state(looks: Sequence[Thread | None], seconds: float) -> str:
+    """One of :data:`STATES`, by the thread's record in each dump (None: not there), ``seconds`` from first to last."""
+    seen = [thread for thread in looks if thread is not None]
+    idle = all(waits_idle(thread) for thread in seen)
+    if len(looks) < 2:
+        return IDLE if idle else ONCE
+    if len(seen) < len(looks) or _used_cpu(seen, seconds):
+        return MOVING
+    if idle:
+        return IDLE
+    stacks = {tuple((frame.name, frame.file, frame.line) for frame in thread.frames) for thread in seen}
+    return MOVING if len(stacks) > 1 else STUCK
+
+
+def _used_cpu(seen: Sequence[Thread], seconds: float) -> bool:
+    first, last = seen[0].cpu, seen[-1].cpu
+    if first is None or last is None:
+        return any(thread.gil for thread in seen)
+    return last - first > TICK + SHARE * seconds
+
+
+def states(dump: Dump) -> list[tuple[Thread, str, bool]]:
+    """Each thread of a target as last seen, its state, and whether it held the GIL in any dump."""
+    looks = [{thread.id: thread for thread in look.threads} for look in dump.looks]
+    rows = []
+    for identity in sorted({identity for look in looks for identity in look}):
+        history = [look.get(identity) for look in looks]
+        seen = [thread for thread in history if thread is not None]
+        rows.append((seen[-1], state(history, dump.seconds), any(thread.gil for thread in seen)))
+    return rows
