@@ -32,14 +32,14 @@ PLAYBOOK = """
   tasks:
     - ansible.builtin.assert:
         that:
-          - groups | length == 1
-          - groups[0].hosts == ['web-01', 'web-02']
-          - groups[0].culprit.function == 'connect' and groups[0].culprit.file == 'shop/db.py'
-          - groups[0].states['moving'] == 1 and groups[0].states['seen once'] == 1
-          - groups[0].gil | map(attribute='host') == ['web-01', 'web-02']
-          - groups[0].members | map(attribute='thread') == ['a', 'a']
+          - found | length == 1
+          - found[0].hosts == ['web-01', 'web-02']
+          - found[0].culprit.function == 'connect' and found[0].culprit.file == 'shop/db.py'
+          - found[0].states['moving'] == 1 and found[0].states['seen once'] == 1
+          - found[0].gil | map(attribute='host') == ['web-01', 'web-02']
+          - found[0].members | map(attribute='thread') == ['a', 'a']
       vars:
-        groups: "{{ dumps | pyspy.fleet.stack_groups(order='rarest') }}"
+        found: "{{ dumps | pyspy.fleet.stack_groups(order='rarest') }}"
 """
 
 
