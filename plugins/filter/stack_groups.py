@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleTemplatePluginError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumps import Dump
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks import groups, plain
@@ -74,11 +74,11 @@ _value:
 
 def stack_groups(dumps: object, order: str = "largest") -> list[dict[str, object]]:
     if not isinstance(dumps, list | tuple):
-        raise AnsibleFilterError(f"pyspy.fleet.stack_groups takes a list of dumps, not {type(dumps).__name__}.")
+        raise AnsibleTemplatePluginError(f"pyspy.fleet.stack_groups takes a list of dumps, not {type(dumps).__name__}.")
     try:
         return [plain(group) for group in groups((Dump.from_wire(dump) for dump in dumps), order)]
     except FleetError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleTemplatePluginError(str(error)) from error
 
 
 class FilterModule:

@@ -45,7 +45,7 @@ class Place(NamedTuple):
     reach: int = 0
 
 
-#: Read in CPython 3.8 to 3.13 and gunicorn; the ones that tests/unit watches are real.
+#: Seen by py-spy 0.4.3 in CPython 3.8 to 3.13, but for uvloop's and gunicorn's, which are read in their sources.
 PLACES = (
     # Event loops and servers between two events.
     Place(("select", "/selectors.py"), ("_run_once", "/asyncio/base_events.py"), 1),
@@ -60,6 +60,13 @@ PLACES = (
     Place(("__enter__", "/multiprocessing/synchronize.py"), ("_process_worker", "/concurrent/futures/process.py"), 2),
     Place(("_recv", "/multiprocessing/connection.py"), ("_process_worker", "/concurrent/futures/process.py"), 4),
     Place(("select", "/selectors.py"), ("wait_result_broken_or_wakeup", "/concurrent/futures/process.py"), 2),
+    Place(("select", "/selectors.py"), ("_queue_management_worker", "/concurrent/futures/process.py"), 2),  # 3.8
+    Place(("_feed", "/multiprocessing/queues.py")),
+    Place(("wait", "/threading.py"), ("_feed", "/multiprocessing/queues.py"), 1),
+    # The threads with which a multiprocessing.Pool runs itself.
+    Place(("_handle_tasks", "/multiprocessing/pool.py")),
+    Place(("_recv", "/multiprocessing/connection.py"), ("_handle_results", "/multiprocessing/pool.py"), 3),
+    Place(("select", "/selectors.py"), ("_wait_for_updates", "/multiprocessing/pool.py"), 2),
     Place(("wait", "/threading.py"), ("_monitor", "/logging/handlers.py"), 3),
     # queue.get straight from the thread's own function is a worker between jobs; from deeper down, it wants a result.
     Place(("wait", "/threading.py"), ("get", "/queue.py"), 1),

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleTemplatePluginError
 from ansible_collections.pyspy.fleet.plugins.filter.stack_groups import FilterModule
 
 BIN = Path(sys.executable).parent
@@ -67,6 +67,6 @@ def test_it_is_documented() -> None:
 
 @pytest.mark.parametrize(("dumps", "order"), [("text", "largest"), ([{"host": "a"}], "largest"), ([], "loudest")])
 def test_what_cannot_be_grouped_is_refused_in_one_line(dumps: object, order: str) -> None:
-    with pytest.raises(AnsibleFilterError) as caught:
+    with pytest.raises(AnsibleTemplatePluginError) as caught:
         FilterModule().filters()["stack_groups"](dumps, order)
     assert "\n" not in str(caught.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +94,31 @@ for number in range(2):
     threading.Thread(target=answer).start()
 """
 
+#: Every sort of worker between two jobs, and one thread that looks the same but waits for a result.
+BETWEEN_JOBS = """
+import concurrent.futures, logging.handlers, multiprocessing, os, queue, socket, socketserver, threading
+def result():
+    queue.Queue().get()
+def waits_for_result():
+    result()
+if __name__ == "__main__":
+    class Worker(threading.Thread):
+        def run(self):
+            queue.Queue().get()
+    Worker().start()
+    threading.Thread(target=waits_for_result).start()
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    executor.submit(int).result()
+    processes = concurrent.futures.ProcessPoolExecutor(1)
+    processes.submit(os.getpid).result()
+    pool = multiprocessing.Pool(1)
+    pool.map(abs, [1])
+    server = socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+    threading.Thread(target=socket.create_server(("127.0.0.1", 0)).accept).start()
+    logging.handlers.QueueListener(queue.Queue()).start()
+    server.serve_forever()  # a main thread that ends would end the executors too
+"""
+
 #: What each program's dump must show before it is looked at: function, or function:line, and threads in it.
 Ready = dict[str, int]
 Look = Callable[[str, Ready], list[Group]]
@@ -142,7 +168,8 @@ def look(tmp_path: Path) -> Iterator[Look]:
 
     def run(program: str, wanted: Ready) -> list[Group]:
         (tmp_path / "shop.py").write_text(program)
-        child = subprocess.Popen([sys.executable, str(tmp_path / "shop.py")], stdin=subprocess.DEVNULL)
+        command = [sys.executable, str(tmp_path / "shop.py")]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         started.append(child)
         await_frames(child, wanted)
         looks: list[dict[str, object]] = []
@@ -153,7 +180,7 @@ def look(tmp_path: Path) -> Iterator[Look]:
 
     yield run
     for child in started:
-        child.kill()
+        os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
 
@@ -195,6 +222,14 @@ def test_an_event_loop_that_waits_is_idle(look: Look) -> None:
     rows = look(IDLE_LOOP, {"EpollSelector.select": 1})
     assert culprits(rows, IDLE) == {"EpollSelector.select": 1} and not culprits(rows, STUCK)
     assert sentences(rows) == ["1 thread on 1 host: 1 idle."]
+
+
+def test_a_worker_between_jobs_is_told_from_one_that_waits_for_a_result(look: Look) -> None:
+    names = "Queue.get:3 _worker socket.accept BaseServer.serve_forever Pool._handle_results"
+    wanted = {name: int(number or 1) for name, _colon, number in (word.partition(":") for word in names.split())}
+    rows = look(BETWEEN_JOBS, wanted)
+    assert culprits(rows, STUCK) == {"result": 1}, terminal(rows)
+    assert sum(culprits(rows, IDLE).values()) >= 9
 
 
 def test_the_thread_that_holds_the_gil_is_named(look: Look) -> None:
