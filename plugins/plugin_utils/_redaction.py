@@ -49,7 +49,7 @@ _LOOKS = tuple(
         # Tokens with a known beginning: JWT, AWS, GitHub, GitLab, Slack, Stripe and others.
         r"eyJ[A-Za-z0-9_-]{5,}[A-Za-z0-9_.-]*",
         r"(?:AKIA|ASIA)[A-Z0-9]{8,}",
-        r"(?:gh[opsur]_|github_pat_|glpat-|xox[a-z]-|[rs]k[_-]|pypi-|hf_|hv[sb]\.)[A-Za-z0-9_.-]{6,}",
+        r"(?:gh[opsur]_|github_pat_|glpat-|xox[a-z]-|[rs]k[_-]|hf_|hv[sb]\.)[A-Za-z0-9_.-]{6,}",
         r"\$(?:2[aby]|argon2\w*|[156y]|pbkdf2\w*)\$[^\s'\"]+",
         # Hex, with or without the dashes of a UUID.
         r"[0-9a-fA-F][0-9a-fA-F:-]{30,}[0-9a-fA-F]",

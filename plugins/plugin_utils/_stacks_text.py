@@ -148,7 +148,7 @@ def _frames(group: Group) -> list[tuple[str, str]]:
     for before, index in zip([-1, *shown], shown, strict=False):
         if index > before + 1:
             rows.append((" ", f"… {plural(index - before - 1, 'more frame')}"))
-        rows.append((">" if index == culprit else " ", _frame_text(group, index)))
+        rows.append((">" if index == culprit and set(group.states) != {IDLE} else " ", _frame_text(group, index)))
     if len(group.stack) > shown[-1] + 1:
         rows.append((" ", f"… {plural(len(group.stack) - shown[-1] - 1, 'more frame')}"))
     return rows

@@ -61,7 +61,6 @@ PLACES = (
     Place(("_recv", "/multiprocessing/connection.py"), ("_process_worker", "/concurrent/futures/process.py"), 4),
     Place(("select", "/selectors.py"), ("wait_result_broken_or_wakeup", "/concurrent/futures/process.py"), 2),
     Place(("select", "/selectors.py"), ("_queue_management_worker", "/concurrent/futures/process.py"), 2),  # 3.8
-    Place(("_feed", "/multiprocessing/queues.py")),
     Place(("wait", "/threading.py"), ("_feed", "/multiprocessing/queues.py"), 1),
     # The threads with which a multiprocessing.Pool runs itself.
     Place(("_handle_tasks", "/multiprocessing/pool.py")),
