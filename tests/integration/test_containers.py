@@ -102,7 +102,7 @@ def test_what_is_not_there(container: Container) -> None:
     assert "lab-api" in missing
     absent = max(truth.pids.values()) + 1000
     assert refused(container=truth.name, container_pids=[absent]).startswith(
-        f"No process {absent} in the container: its"
+        f"No process {absent} in container {truth.name}: its"
     )
     mistaken = ask(container=truth.name, container_pids=[max(pythons(truth))])
     assert "numbers of the host go into pids" in mistaken["error"]["remedy"]
