@@ -16,6 +16,8 @@ from ._attach import CAP_SETPCAP, CAP_SYS_PTRACE, Identity
 from ._errors import HostError
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_DUMPABLE = 3
+_PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
@@ -59,6 +61,26 @@ class Kernel:
             words += [held >> half & 0xFFFFFFFF, held >> half & 0xFFFFFFFF, inheritable >> half & 0xFFFFFFFF]
         if self._libc.capset(header, (self._word * 6)(*words)) != 0:
             raise self._refused("setting its capabilities")
+
+    def dumpable(self) -> int:
+        return self.prctl("reading whether it is dumpable", _PR_GET_DUMPABLE)
+
+    def set_dumpable(self, value: int) -> None:
+        self.prctl("being dumpable or not", _PR_SET_DUMPABLE, value)
+
+    def setns(self, what: str, namespace: int, kind: int) -> None:
+        """Join the open ``namespace``; a PID namespace only for children to come. ``kind`` 0 takes what it is."""
+        if self._libc.setns(namespace, kind) != 0:
+            raise self._refused(what)
+
+    def unshare(self, what: str, kinds: int) -> None:
+        if self._libc.unshare(kinds) != 0:
+            raise self._refused(what)
+
+    def mount(self, what: str, source: str, target: str, kind: str, flags: int) -> None:
+        texts = [text.encode() for text in (source, target, kind)]
+        if self._libc.mount(*texts, self._long(flags), None) != 0:
+            raise self._refused(what)
 
     def _refused(self, what: str) -> OSError:
         number = self._errno()

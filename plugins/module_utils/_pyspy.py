@@ -110,6 +110,11 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "see that everybody may execute it (mode 0755)",
     ),
     Symptom(
+        "entering namespaces failed",
+        "the target's namespaces could not be entered",
+        "leave pyspy_enter_namespaces out: it is then sampled from outside, without native frames",
+    ),
+    Symptom(
         "It looks like you are running in a docker container",
         "attaching is refused inside this container",
         "give the container CAP_SYS_PTRACE, or profile from its host",
