@@ -4,33 +4,43 @@
 
 """Room "entering" of the host wing (private to the collection): may a recorder enter a target's namespaces. Pure.
 
-Inside, it holds CAP_SYS_PTRACE and is a process like others: whoever in there holds that capability too could take it
-over, and everybody else may not (``cap_ptrace_access_check`` in the kernel's security/commoncap.c: without it, what
-the caller is permitted has to include what the other is). So nobody in there may hold it, or be able to gain it.
+Inside, it holds CAP_SYS_PTRACE and is a process like others. Who in there holds that capability too could take it
+over; without it nobody may, for what he is permitted does not include what the recorder is
+(``cap_ptrace_access_check`` in the kernel's security/commoncap.c). To read a process's environment and map of memory
+CAP_PERFMON or CAP_SYS_ADMIN is enough (``may_access_mm`` in kernel/fork.c; measured on Linux 6.18). So nobody in
+there may hold one of them, or be able to gain it.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from ._attach import CAP_SYS_PTRACE, CAPABLE, Us
 from ._errors import HostError
 
-CAP_SYS_CHROOT, CAP_SYS_ADMIN = 18, 21
+CAP_SYS_CHROOT, CAP_SYS_ADMIN, CAP_PERFMON = 18, 21, 38
+_NAMES = {CAP_SYS_PTRACE: "CAP_SYS_PTRACE", CAP_SYS_ADMIN: "CAP_SYS_ADMIN", CAP_PERFMON: "CAP_PERFMON"}
 
 _SET = re.compile(rb"^Cap(Inh|Prm|Eff|Bnd|Amb):\s*([0-9a-fA-F]+)\s*$", re.MULTILINE)
 _HELD = (b"Prm", b"Eff", b"Amb")
 OUTSIDE = "leave pyspy_enter_namespaces out: it is then sampled from outside, without native frames"
 
 
+class Threat(NamedTuple):
+    """A capability that somebody has; ``held`` is false where he could only gain it."""
+
+    capability: str
+    held: bool
+
+
 class Holder(NamedTuple):
-    """Who stands against entering: its PID here and inside. ``holds`` is false where it could only gain it."""
+    """Who stands against entering: its PID here and inside."""
 
     pid: int
     inner: int
     name: str
-    holds: bool
+    threat: Threat
 
 
 class Inside(NamedTuple):
@@ -45,20 +55,26 @@ class Inside(NamedTuple):
     settled: bool
 
 
-def threatens(status: bytes) -> Optional[bool]:
-    """Does the thread with this ``/proc`` file ``status`` hold CAP_SYS_PTRACE (True), or could gain it (False)?
+def threatens(status: bytes) -> Optional[Threat]:
+    """What the thread with this ``/proc`` file ``status`` could do to a recorder; None for nothing.
 
-    None for neither. A program with file capabilities, or of root's with the set-user-ID bit, gives whoever executes
-    it what is in its bounding set, or in its inheritable one (capabilities(7)); so these count as well.
+    A program with file capabilities, or of root's with the set-user-ID bit, gives whoever executes it what is in its
+    bounding set, or in its inheritable one (capabilities(7)); so these count as well.
     A thread that has ended can do nothing. What cannot be read counts as held.
     """
     if re.search(rb"^State:\s*[ZX]", status, re.MULTILINE):
         return None
-    sets = {kind: int(bits, 16) for kind, bits in _SET.findall(status)}
-    having = [kind for kind, bits in sets.items() if bits >> CAP_SYS_PTRACE & 1]
-    if len(sets) < 5 or any(kind in _HELD for kind in having):
-        return True
-    return False if having else None
+    sets: Dict[bytes, int] = {kind: int(bits, 16) for kind, bits in _SET.findall(status)}
+    if len(sets) < 5:
+        return Threat(_NAMES[CAP_SYS_PTRACE], True)
+    found = None
+    for capability, name in _NAMES.items():
+        having = [kind for kind, bits in sets.items() if bits >> capability & 1]
+        if any(kind in _HELD for kind in having):
+            return Threat(name, True)
+        if having and found is None:
+            found = Threat(name, False)
+    return found
 
 
 def refusal(us: Us, way: str, inside: Inside) -> Optional[HostError]:
@@ -84,7 +100,7 @@ def refusal(us: Us, way: str, inside: Inside) -> Optional[HostError]:
         )
     if inside.holder is not None:
         return HostError(
-            "its namespaces are not entered: %s, and so could take over what samples there" % describe(inside.holder),
+            "its namespaces are not entered: %s, and so could get at what samples there" % describe(inside.holder),
             "",
             "run that container without this capability, or %s" % OUTSIDE,
         )
@@ -108,5 +124,10 @@ def intruded(holder: Holder) -> HostError:
 
 def describe(holder: Holder) -> str:
     name = "".join(one if " " < one <= "~" else "?" for one in holder.name)[:16]
-    what = "holds CAP_SYS_PTRACE" if holder.holds else "could gain CAP_SYS_PTRACE (it is in its bounding set)"
-    return "process %d there (%s; PID %d on the host) %s" % (holder.inner, name, holder.pid, what)
+    what = "holds %s" if holder.threat.held else "could gain %s (a program with the set-user-ID bit would give it)"
+    return "process %d there (%s; PID %d on the host) %s" % (
+        holder.inner,
+        name,
+        holder.pid,
+        what % holder.threat.capability,
+    )

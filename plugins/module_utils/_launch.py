@@ -122,7 +122,7 @@ def _become_pyspy(binary: int, arguments: List[str], files: Files, role: Role, m
         os.set_inheritable(files.capture, True)
         if role.door is not None:
             doing = "entering namespaces"
-            enter(role.kernel, role.door, {0, 1, 2, files.capture, binary})
+            enter(role.kernel, role.door, {0, 1, 2, files.capture, files.stderr, binary})
         become(role.kernel, role.identity, role.capabilities)
         # Without its keeper a recorder would sample on until its own end. From inside the keeper has no PID.
         if not end_with_parent(role.kernel, 0 if role.door else role.keeper, signal.SIGKILL):
