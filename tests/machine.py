@@ -21,6 +21,7 @@ PROGRAMS = {
     "sudo": "sudo",
     "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
+    "uwsgi_python3": "uwsgi-plugin-python3",
 }
 #: The same for virtual machines, which need the others too.
 EMULATOR = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86"}
