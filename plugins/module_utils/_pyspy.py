@@ -117,7 +117,7 @@ SYMPTOMS: Tuple[Symptom, ...] = (
     Symptom(
         "It looks like you are running in a docker container",
         "attaching is refused inside this container",
-        "give the container CAP_SYS_PTRACE, or profile from its host",
+        "give the container CAP_SYS_PTRACE (Docker: --cap-add=SYS_PTRACE), or profile from its host",
     ),
     Symptom(
         "Permission Denied: Try running again with elevated permissions",

@@ -92,7 +92,7 @@ def test_a_forked_worker_that_sleeps_is_not_seen_working(host: Host, tmp_path: P
         started = host.start(list(pids.values()), duration=2, limits={"max_load": 0}, **wish)
         recorder_of(pids["burn"])
         head, bodies = host.collect(started["recording"]["id"])
-        found = {one["process"]["pid"]: (one, body) for one, body in zip(head["captures"], bodies)}
+        found = {one["process"]["pid"]: (one, body) for one, body in zip(head["captures"], bodies, strict=True)}
         for capture, _body in found.values():
             assert capture["measure"]["kind"] == "gil" and "behind Python's back" in "; ".join(capture["notes"])
         assert found[pids["nap"]][0]["outcome"] == "empty", found[pids["nap"]]

@@ -88,7 +88,7 @@ def sandbox(*, capable: bool = False, users: bool = False, root: bool = False) -
 def _tree(folder: Path) -> Iterator[Path]:
     """A root directory with the machine's programs, and ``folder`` at the same place as here."""
     root = folder / "root"
-    for name in ("usr", "etc", "proc", "dev", "tmp", str(folder)[1:]):
+    for name in ("usr", "etc", "proc", "dev", "tmp", "run", "srv", str(folder)[1:]):
         root.joinpath(name).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "lib", "lib64", "sbin"):
         root.joinpath(name).symlink_to(f"usr/{name}")
