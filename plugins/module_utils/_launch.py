@@ -17,12 +17,15 @@ import signal
 from typing import Iterator, List, NamedTuple, Optional
 
 from ._attach import Identity
+from ._entering import OUTSIDE
 from ._errors import HostError
-from ._namespaces import Door, enter, towards
+from ._namespaces import Door, leave, settle
 from ._privileges import Kernel, become, end_with_parent
 
 #: Added to the target's priority: on a full host the targets go first.
 NICENESS = 10
+#: What going in may take (seconds).
+_PATIENCE = 2.0
 #: Of memfd_create(2): a kernel whose vm.memfd_noexec is 1 wants to be asked for an executable one; older ones
 #: (before 6.3) do not know the flag.
 _MFD_ALLOW_SEALING, _MFD_EXEC = 0x2, 0x10
@@ -61,11 +64,41 @@ class Files(NamedTuple):
 
 def launch(binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int = NICENESS) -> int:
     """Start py-spy from the open file ``binary``; gives its PID. It can write ``most`` bytes into one file."""
-    with towards(role.kernel, role.door):
-        pid = os.fork()
-        if pid == 0:
-            _become_pyspy(binary, arguments, files, role, most, niceness)
+    if role.door is not None:
+        return _launch_inside(binary, arguments, files, role, most, niceness)
+    pid = os.fork()
+    if pid == 0:
+        _become_pyspy(binary, arguments, files, role, most, niceness)
     return pid
+
+
+def _launch_inside(binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int) -> int:
+    """The same in other namespaces: a child leaves the host behind, and its sibling is born inside, as our child.
+
+    None of them is dumpable: a second bar besides their capabilities, which keeps everybody from their memory.
+    """
+    import select
+
+    reading, writing = os.pipe()
+    dumpable = role.kernel.dumpable()
+    try:
+        role.kernel.set_dumpable(0)
+        between = os.fork()
+        if between == 0:
+            _become_pyspy(binary, arguments, files, role, most, niceness, writing)
+    finally:
+        role.kernel.set_dumpable(dumpable)
+        os.close(writing)
+    # A file system of theirs may keep it waiting for ever.
+    ready, _writable, _errors = select.select([reading], [], [], _PATIENCE)
+    word = os.read(reading, 32) if ready else b""
+    os.close(reading)
+    os.kill(between, signal.SIGKILL)
+    os.waitpid(between, 0)
+    if not word:
+        said = b"".join(pieces(files.stderr, 1000)).decode("utf-8", "replace") or "no answer in %g s" % _PATIENCE
+        raise HostError("the target's namespaces could not be entered", said, OUTSIDE)
+    return int(word)
 
 
 def sealed(binary: int) -> int:
@@ -106,8 +139,13 @@ def pieces(descriptor: int, most: int) -> Iterator[bytes]:
         offset += len(piece)
 
 
-def _become_pyspy(binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int) -> None:
-    """In the child: turn into py-spy, or write why not where its stderr goes. Never returns."""
+def _become_pyspy(
+    binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int, writing: int = -1
+) -> None:
+    """In the child: turn into py-spy, or write why not where its stderr goes. Never returns.
+
+    Where it goes in, the PID of who does is written to ``writing``.
+    """
     doing = "starting py-spy"
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -122,7 +160,14 @@ def _become_pyspy(binary: int, arguments: List[str], files: Files, role: Role, m
         os.set_inheritable(files.capture, True)
         if role.door is not None:
             doing = "entering namespaces"
-            enter(role.kernel, role.door, {0, 1, 2, files.capture, files.stderr, binary})
+            leave(role.kernel, role.door, {0, 1, 2, files.capture, files.stderr, binary, writing})
+            sibling = role.kernel.fork_sibling()
+            if sibling:
+                os.write(writing, b"%d" % sibling)
+                os._exit(0)
+            os.close(writing)
+            settle(role.kernel)
+            doing = "starting py-spy"
         become(role.kernel, role.identity, role.capabilities)
         # Without its keeper a recorder would sample on until its own end. From inside the keeper has no PID.
         if not end_with_parent(role.kernel, 0 if role.door else role.keeper, signal.SIGKILL):

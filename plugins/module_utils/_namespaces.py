@@ -12,8 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import contextmanager
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from ._attach import Us
 from ._entering import OUTSIDE, Holder, Inside, refusal, threatens
@@ -143,44 +142,29 @@ class Guard:
         return found.holders
 
 
-@contextmanager
-def towards(kernel: Kernel, door: Optional[Door]) -> Iterator[None]:
-    """A child that is forked in here is born into the target's PID namespace, and nobody's to look into.
+def leave(kernel: Kernel, door: Door, kept: Set[int]) -> None:
+    """In a child: leave everything of the host's behind but the descriptors ``kept``; children are born inside.
 
-    It is a child of ours all the same, so it can be waited for, signalled, and ended with us. Not being dumpable is a
-    second bar besides its capabilities: it keeps everybody from its ``/proc`` files and its memory.
+    Nobody in there sees this process: it stays in our own PID namespace. The mounts are a copy of our own.
     """
-    if door is None:
-        yield
-        return
-    ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    dumpable = kernel.dumpable()
-    try:
-        kernel.set_dumpable(0)
-        kernel.setns("joining its PID namespace", door.pid_namespace, _CLONE_NEWPID)
-        yield
-    finally:
-        kernel.setns("going back to our PID namespace", ours, _CLONE_NEWPID)
-        kernel.set_dumpable(dumpable)
-        os.close(ours)
-
-
-def enter(kernel: Kernel, door: Door, kept: Set[int]) -> None:
-    """In the child: leave everything of the host's behind but the descriptors ``kept``.
-
-    Our own copy of the mounts, with a ``/proc`` that we mount ourselves: theirs may be anything. Should they get it
-    away again (they can move the directory), then what is read is what they want to be read.
-    """
-    held = {door.root, *door.others}
+    held = {door.pid_namespace, door.root, *door.others}
     _close(fd for fd in map(int, os.listdir("/proc/self/fd")) if fd not in kept | held)
     for fd in door.others:
         kernel.setns("joining its namespaces", fd, 0)
+    kernel.setns("joining its PID namespace", door.pid_namespace, _CLONE_NEWPID)
     os.fchdir(door.root)
     _close(held)
     kernel.unshare("copying its mounts", _CLONE_NEWNS)
     kernel.mount("keeping its mounts apart", "none", "/", "", _MS_REC | _MS_PRIVATE)
     os.chroot(".")
     os.chdir("/")
+
+
+def settle(kernel: Kernel) -> None:
+    """In a child that was born inside: have a ``/proc`` of our own, for theirs may be anything.
+
+    Should they get it away again (they can move the directory), then what is read is what they want to be read.
+    """
     kernel.mount("mounting /proc", "proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     if os.readlink("/proc/self") != str(os.getpid()):
         raise OSError("its /proc cannot be replaced by one of our own")

@@ -95,6 +95,9 @@ class Recorder:
             self.pid = launch(binary, arguments, self._files, whole, OUTPUT_LIMIT)
         except OSError as error:
             self.failure = HostError("py-spy could not be started", str(error), "see what this host is short of")
+        except HostError as error:
+            self.failure = error
+        if self.failure is not None:
             return
         self._watch = Watch(self._process, self.pid, self.plan, self.target.get("cpu"))
 
