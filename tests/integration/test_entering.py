@@ -14,6 +14,9 @@ import subprocess
 import sys
 import zlib
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,11 @@ while True:
     burn()
     chew()
 """
+#: What makes a container: each gives a :class:`Sandbox`, which a runtime's own may do as well.
+BOXES: dict[str, Callable[[], AbstractContextManager[Sandbox]]] = {
+    "unshare": sandbox,
+    "with a root directory": partial(sandbox, root=True),
+}
 SLEEPER = ("/bin/sh", "-c", "echo ready; sleep 1000")
 
 
@@ -87,8 +95,9 @@ def notes(capture: dict[str, Any]) -> str:
     return "; ".join(capture["notes"])
 
 
-def test_the_picture_is_the_same_on_the_host_from_outside_and_inside(host: Host) -> None:
-    with subprocess.Popen([PYTHON, "-c", WORK], stdout=subprocess.PIPE, text=True) as here, sandbox() as box:
+@pytest.mark.parametrize("kind", BOXES)
+def test_the_picture_is_the_same_on_the_host_from_outside_and_inside(host: Host, kind: str) -> None:
+    with subprocess.Popen([PYTHON, "-c", WORK], stdout=subprocess.PIPE, text=True) as here, BOXES[kind]() as box:
         try:
             assert here.stdout is not None and here.stdout.readline() == "ready\n"
             inside = target(box)
@@ -129,9 +138,9 @@ def test_native_frames_are_had_inside(host: Host) -> None:
 
 
 @pytest.mark.parametrize("user", [0, USER])
-@pytest.mark.parametrize("root", [False, True])
-def test_nothing_of_the_hosts_is_left_to_a_recorder_inside(host: Host, user: int, root: bool) -> None:
-    with sandbox(root=root) as box:
+@pytest.mark.parametrize("kind", BOXES)
+def test_nothing_of_the_hosts_is_left_to_a_recorder_inside(host: Host, user: int, kind: str) -> None:
+    with BOXES[kind]() as box:
         pid = target(box, "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all", "--")
         started = host.start([pid], limits=ANY_LOAD, enter_namespaces=True, duration=3)
         recorder = Path("/proc", str(recorder_of(inner(pid))))
