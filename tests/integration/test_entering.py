@@ -222,11 +222,14 @@ def test_one_who_could_gain_it_bars_the_way_too(host: Host) -> None:
         assert "could gain CAP_SYS_PTRACE" in refused(host, pid)["reason"]
 
 
-#: The main thread gives it up, another one keeps it.
+#: The main thread gives it up, or ends; another one keeps it.
 HIDING = """
-import ctypes, threading, time
+import ctypes, os, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 threading.Thread(target=time.sleep, args=(1000,)).start()
+if sys.argv[1] == "ended":
+    os.write(1, b"ready\\n")
+    libc.pthread_exit(None)
 number = 0
 while libc.prctl(24, number, 0, 0, 0) == 0:
     number += 1
@@ -237,12 +240,14 @@ time.sleep(1000)
 """
 
 
-def test_a_thread_that_holds_it_is_found_behind_one_that_does_not(host: Host) -> None:
+@pytest.mark.parametrize("way", ["dropped", "ended"])
+def test_a_thread_that_holds_it_is_found_behind_one_that_does_not(host: Host, way: str) -> None:
     with sandbox() as box:
         pid = target(box)
-        holder = box.start(PYTHON, "-c", HIDING, capable=True)
-        status = Path(f"/proc/{holder}/status").read_text(encoding="utf-8")
-        assert "CapPrm:\t0000000000000000" in status and "CapBnd:\t0000000000000000" in status
+        holder = box.start(PYTHON, "-c", HIDING, way, capable=True)
+        status = Path(f"/proc/{holder}/status")
+        wanted = "State:\tZ" if way == "ended" else "CapBnd:\t0000000000000000"
+        await_condition("its main thread to be harmless", lambda: wanted in status.read_text(encoding="utf-8"))
         assert f"PID {holder} on the host" in refused(host, pid)["reason"]
 
 
