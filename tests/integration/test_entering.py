@@ -294,6 +294,17 @@ def test_two_targets_of_one_container_do_not_bar_each_other(host: Host) -> None:
         assert all("burn" in shares(body) for body in bodies)
 
 
+def test_a_second_recording_does_not_go_into_the_same_container(host: Host) -> None:
+    with sandbox() as box:
+        first, second = target(box), target(box)
+        started = host.start([first], limits=ANY_LOAD, enter_namespaces=True, duration=4)
+        recorder = recorder_of(inner(first))
+        [refusal] = host.start([second], limits=ANY_LOAD, enter_namespaces=True, duration=1)["captures"]
+        assert refusal["outcome"] == "failed" and f"PID {recorder} on the host" in refusal["reason"]
+        head, _bodies = host.collect(started["recording"]["id"])
+        assert head["captures"][0]["outcome"] == "profiled", head["captures"]
+
+
 def test_a_swapped_proc_is_harmless(host: Host) -> None:
     """What stands there leads everywhere to a file that must not be touched, and to a program that must not run."""
     with sandbox(root=True) as box:
