@@ -124,7 +124,7 @@ class _Dump:
             return False  # all of its ids mean something else here
         try:
             with ProcessDir(self.process.ppid) as parent:
-                together = parent.link("ns/pid") == self.process.link("ns/pid")
+                together = parent.namespace("pid") == self.process.namespace("pid")
                 return together and self._seen(parent, parent.pid) in identities
         except Gone:
             return False
