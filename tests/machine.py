@@ -37,6 +37,7 @@ PROGRAMS = {
     "systemd-nspawn": "systemd-container",
     "tini": "tini",
     "unshare": "util-linux",
+    "uwsgi_python3": "uwsgi-plugin-python3",
 }
 #: The same for virtual machines, which need the others too.
 EMULATOR = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86"}

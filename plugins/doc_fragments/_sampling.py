@@ -26,7 +26,7 @@ options:
     description:
       - Include frames of C, C++ and Rust code. The target is stopped for each sample; excludes O(nonblocking).
       - They are left out where they cannot be had without harm - a thread of the target in uninterruptible sleep
-        (state D), or a target in a container that is profiled from its host.
+        (state D), or a target in a container that is profiled from its host without O(enter_namespaces).
     type: bool
     default: false
   gil:
@@ -53,6 +53,13 @@ options:
   function:
     description:
       - Aggregate by function, without line numbers.
+    type: bool
+    default: false
+  enter_namespaces:
+    description:
+      - Sample targets in containers from inside, where O(native) works and threads that sleep can be told from others.
+      - A container in which anybody holds CAP_SYS_PTRACE, or could gain it, is not entered, nor one with a user
+        namespace of its own. Its targets then fail, with the reason; without this option they are sampled from outside.
     type: bool
     default: false
 """

@@ -69,11 +69,11 @@ class Admission(NamedTuple):
 
 def admit(selection: Selection, terms: Terms, options: Options, limits: Limits) -> Admission:
     """Judge each target as it is now."""
-    blocking = plan(options).blocking
+    blocking, enters = plan(options).blocking, options.enter_namespaces
     refused: Dict[int, Refusal] = {}
     targets = []
     for target in selection.targets:
-        found = _refusal(target, terms, blocking, limits)
+        found = _refusal(target, terms, blocking, enters, limits)
         if found is not None:
             target = target._replace(reason="%s; %s" % (target.reason, found.reason))
             if found.sure:
@@ -82,18 +82,34 @@ def admit(selection: Selection, terms: Terms, options: Options, limits: Limits) 
     return Admission(selection._replace(targets=tuple(targets)), refused)
 
 
-def _refusal(target: Process, terms: Terms, blocking: bool, limits: Limits) -> Optional[Refusal]:
+def _refusal(target: Process, terms: Terms, blocking: bool, enters: bool, limits: Limits) -> Optional[Refusal]:
     try:
         with ProcessDir(target.pid) as process:
             # A thread in state D refuses nothing here: the plan then stops nobody.
             found = look_at(process, False)
+            barred = _barred(process, terms, terms.judge(found, blocking).way) if enters else None
     except Gone:
         return None  # the recorder will say so
     engaged = occupied(limits, found.state, found.tracer)
     if engaged is not None:
         return Refusal(True, "left alone: " + engaged.reason, engaged.remedy)
     verdict = terms.judge(found, blocking)
+    if barred is not None and verdict.allowed is not False:
+        return Refusal(True, barred.reason, barred.remedy)
     if verdict.allowed:
         return None
     doubt = "attaching may be refused" if verdict.allowed is None else "attaching is refused"
     return Refusal(verdict.allowed is False, "%s: %s" % (doubt, verdict.reason), verdict.remedy)
+
+
+def _barred(process: ProcessDir, terms: Terms, way: str) -> Optional[HostError]:
+    """Why its namespaces must not be entered; None where they may be, or where there is nothing to enter."""
+    from ._namespaces import open_door  # few recordings need it
+
+    try:
+        door = open_door(process, terms.us, way)
+    except HostError as error:
+        return error
+    if door is not None:
+        door.close()
+    return None

@@ -47,6 +47,7 @@ SAMPLING_ARGUMENTS: ArgumentSpec = {
     "subprocesses": {"type": "bool", "default": False},
     "nonblocking": {"type": "bool"},
     "function": {"type": "bool", "default": False},
+    "enter_namespaces": {"type": "bool", "default": False},
 }
 
 #: On what terms py-spy attaches.

@@ -28,7 +28,8 @@ class Us(NamedTuple):
     """Who runs py-spy: real ids, capabilities as bits, number of the user namespace.
 
     ``forbidden`` are the system calls of py-spy's that a seccomp filter on us refuses;
-    ``contained`` tells whether we are in a container, whose sysctls are its host's.
+    ``contained`` tells whether we are in a container, whose sysctls are its host's; ``runtime`` what made it, where
+    that is known (``_surroundings``).
     """
 
     uid: int
@@ -38,6 +39,7 @@ class Us(NamedTuple):
     namespace: int
     forbidden: Tuple[str, ...] = ()
     contained: bool = False
+    runtime: str = ""
 
     def has(self, *capabilities: int) -> bool:
         return all(self.effective >> one & 1 for one in capabilities)
@@ -211,7 +213,7 @@ def _seccomp(case: _Case) -> Optional[_Refusal]:
     return _Refusal(
         "seccomp",
         "a seccomp filter on whoever runs py-spy forbids %s" % " and ".join(missing),
-        "profile from the container's host" if case.us.contained else "run it outside of that sandbox",
+        _in_container(case.us) if case.us.contained else "run it outside of that sandbox",
     )
 
 
@@ -346,6 +348,23 @@ def _more(case: _Case) -> str:
     if case.policy == RELAX and us.has(CAP_SYS_PTRACE):
         return "set pyspy_attach_policy to auto: py-spy then holds CAP_SYS_PTRACE and nothing else"
     if us.contained:
-        become = "" if us.uid == 0 else "run with become (-b), and "
-        return become + "give this container CAP_SYS_PTRACE, or profile from the container's host"
+        return ("" if us.uid == 0 else "run with become (-b), and ") + _in_container(us)
     return "let whoever runs this hold CAP_SYS_PTRACE" if us.uid == 0 else "run with become (-b)"
+
+
+#: How each runtime is told to give a container CAP_SYS_PTRACE; "" is for one that we do not recognise. The filter that
+#: Docker and its kin put on system calls then lets py-spy's through as well (Docker's default seccomp profile).
+_OPTIONS = {
+    "docker": "start this container with --cap-add=SYS_PTRACE (compose: cap_add: [SYS_PTRACE])",
+    "podman": "start this container with --cap-add=SYS_PTRACE",
+    "kubernetes": 'set securityContext.capabilities.add: ["SYS_PTRACE"] for this container in its pod',
+    "nspawn": "start this container with --capability=CAP_SYS_PTRACE",
+    "lxc": "take sys_ptrace out of lxc.cap.drop of this container, or put it into lxc.cap.keep where that is used",
+    "": "give this container CAP_SYS_PTRACE (Docker, Podman: --cap-add=SYS_PTRACE; compose: cap_add: [SYS_PTRACE];"
+    ' Kubernetes: securityContext.capabilities.add: ["SYS_PTRACE"]; systemd-nspawn: --capability=CAP_SYS_PTRACE)',
+}
+
+
+def _in_container(us: Us) -> str:
+    elsewhere = "profile from the container's host"
+    return elsewhere if us.has(CAP_SYS_PTRACE) else "%s, or %s" % (_OPTIONS.get(us.runtime, _OPTIONS[""]), elsewhere)

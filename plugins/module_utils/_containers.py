@@ -135,7 +135,7 @@ class Containers:
             try:
                 with ProcessDir(pid) as process:
                     # Nearly all are in our namespace, and this tells it ten times faster than their status.
-                    ours = process.namespace("pid") == self._namespace is not None
+                    ours = self._namespace is not None and process.namespace("pid") == self._namespace
                     numbers = () if ours else process.status().nspids
                     self._looks[pid] = _Look(numbers or (pid,), self._clue(process.cgroup()))
             except Gone:

@@ -17,6 +17,7 @@ from typing import List, NamedTuple, Optional, Tuple
 from ._attach import AUTO, POLICIES, Target, Us, Verdict, describe, verdict
 from ._errors import HostError
 from ._procfs import ProcessDir, Status, parse_maps, user_name
+from ._surroundings import runtime
 
 #: ioctl_ns(2).
 _NS_GET_PARENT = 0xB702
@@ -72,6 +73,7 @@ def ptrace_scope() -> Optional[int]:
 
 
 def ourselves() -> Us:
+    inside = contained()
     with ProcessDir(os.getpid()) as process:
         status = process.status()
         chain = user_namespaces(process)
@@ -82,7 +84,8 @@ def ourselves() -> Us:
         effective=status.effective,
         namespace=chain[0][0] if chain else 0,
         forbidden=_forbidden() if status.seccomp == _FILTER else (),
-        contained=contained(),
+        contained=inside,
+        runtime=runtime() if inside else "",
     )
 
 

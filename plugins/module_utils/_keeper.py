@@ -22,6 +22,7 @@ from ._credentials import Terms
 from ._errors import HostError
 from ._evidence import joined, to_wire
 from ._exposure import Exposure
+from ._launch import sealed
 from ._plan import Options
 from ._privileges import Kernel
 from ._procfs import ProcessDir
@@ -75,11 +76,12 @@ def _start(request: Request, options: Options) -> Sampling:
     found = find(wanted)
     if found is None:
         raise HostError("py-spy is gone from this host", str(request.binary), "record again: it is brought anew")
-    tools = Tools(found.fd, Terms.here(RELAX if request.relax else AUTO), Kernel())
+    binary = sealed(found.fd) if options.enter_namespaces else found.fd
+    tools = Tools(binary, Terms.here(RELAX if request.relax else AUTO), Kernel())
     chosen = plans(request.targets, options, tools)
     recorders = [Recorder(target, plan) for target, plan in zip(request.targets, chosen)]
     for recorder in recorders:
-        recorder.start(found.fd, options.duration, tools.terms, tools.kernel)
+        recorder.start(binary, options.duration, tools.terms, tools.kernel)
     deadline = min(time.monotonic() + options.duration, request.close_at())
     return Sampling(recorders, tools, deadline, request.kill_at())
 

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 _MOST = 10
 _LIST = "`ansible HOST -b -m pyspy.fleet.python_process_info` lists the Python processes of a host"
 _LISTENERS = "`ss -ltnp` on the host lists who listens on which port"
-_CALLED = "`docker ps`, `podman ps`, `crictl ps` … on the host list them; without become (-b) their names are hidden"
+_CALLED = (
+    "`docker ps`, `podman ps`, `crictl ps` … on the host list them; only root is told most names, so use become (-b)"
+)
 _LONGER = "give more of its id, or its name"
 _STALE = "PIDs change at every restart, and those inside a container go into container_pids; " + _LIST
+_STALE_INSIDE = "PIDs change at every restart, inside a container too; " + _LIST
 
 
 def require(table: Table, selectors: Selectors, facts: Facts) -> None:
@@ -96,13 +99,13 @@ def _require_insides(table: Table, selectors: Selectors, insides: Insides) -> No
         there = sorted(insides.seats[pid].pid for pid in insides.pids if table[pid].interpreter is not None)
         detail = "its Python processes are %s" % ", ".join(map(str, there[:_MOST])) if there else "it has no Python"
         mistaken = set(insides.absent) & insides.pids
-        remedy = "numbers of the host go into pids" if mistaken else _STALE
-        raise HostError("No process %s in the container" % numbers, detail, remedy)
+        remedy = "numbers of the host go into pids" if mistaken else _STALE_INSIDE
+        raise HostError("No process %s in %s" % (numbers, selectors.where()), detail, remedy)
     problems = _problems(table, sorted(insides.named or insides.pids))
     if insides.named and problems:
-        raise HostError("; ".join(problems[:_MOST]), "", _STALE)
+        raise HostError("; ".join(problems[:_MOST]), "", _STALE_INSIDE)
     if len(problems) == len(insides.pids):
-        raise HostError("Nothing in the container can be a target", "; ".join(problems[:_MOST]), _LIST)
+        raise HostError("Nothing in %s can be a target" % selectors.where(), "; ".join(problems[:_MOST]), _LIST)
 
 
 def _some(labels: Tuple[str, ...]) -> str:

@@ -94,7 +94,7 @@ class Narrowing:
         if insides is None:
             return ""
         if process.pid not in insides.pids:
-            return "not in " + _asked(selectors)
+            return "not in " + selectors.where()
         if selectors.container_pids and not insides.named & {process.pid, process.role.master}:
             return "not among the given container_pids"
         return ""
@@ -149,7 +149,7 @@ class Narrowing:
                 notes[-1] += "; of %d it cannot be told, for not all their open files can be read" % unknown
         insides = self._facts.insides
         if insides is not None:
-            notes.append("%s matched %d %s" % (_asked(selectors), len(insides.pids & python), of_python))
+            notes.append("%s matched %d %s" % (selectors.where(), len(insides.pids & python), of_python))
             if insides.claim:
                 notes[-1] += ", by the word of %s alone, for no container of root's is called so" % insides.claim
         if selectors.process_role == MASTER:
@@ -163,14 +163,6 @@ class Narrowing:
         if not python:
             notes.append("none of the %d processes is Python" % len(self._all))
         return notes
-
-
-def _asked(selectors: Selectors) -> str:
-    """What was said of the container, in words."""
-    said = ["container " + selectors.container] if selectors.container else []
-    said += ["pod " + selectors.kube_pod] if selectors.kube_pod else []
-    said += ["namespace " + selectors.kube_namespace] if selectors.kube_namespace else []
-    return ", ".join(said)
 
 
 def below(table: Table, top: int) -> Set[int]:

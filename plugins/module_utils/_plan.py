@@ -30,6 +30,7 @@ class Options(NamedTuple):
     subprocesses: bool
     nonblocking: Optional[bool]
     function: bool
+    enter_namespaces: bool = False
 
     @classmethod
     def from_wire(cls, data: Dict[str, object]) -> Options:
@@ -43,6 +44,7 @@ class Options(NamedTuple):
             subprocesses=bool(_flag(data, "subprocesses")),
             nonblocking=_flag(data, "nonblocking"),
             function=bool(_flag(data, "function")),
+            enter_namespaces=bool(_flag(data, "enter_namespaces")),
         )
         if options.native and options.nonblocking:
             raise HostError(
@@ -69,20 +71,26 @@ class Size(NamedTuple):
 class Facts(NamedTuple):
     """What else of a target bears on its plan.
 
-    ``unmatched`` tells that the thread ids Python has are not those of this host's ``/proc`` (Python before 3.11 has
-    none; those of a container are its own), so that py-spy cannot tell who sleeps; ``contained`` that it is in another
-    PID namespace; ``stuck`` that a thread stays in uninterruptible sleep; ``unsized`` why the size is not known, "" if
+    ``unmatched`` tells that the thread ids Python has are not those that py-spy will see in ``/proc`` (Python before
+    3.11 has none; those of a container are its own), so that it cannot tell who sleeps; ``forked`` that the reason is
+    a fork that Python does not know of; ``contained`` that it is in another PID namespace, and ``inside`` that py-spy
+    goes in there; ``stuck`` that a thread stays in uninterruptible sleep; ``unsized`` why the size is not known, "" if
     it is.
     """
 
     unmatched: bool = False
+    forked: bool = False
     contained: bool = False
+    inside: bool = False
     stuck: bool = False
     unsized: str = ""
 
 
 class Plan(NamedTuple):
-    """How one target is sampled. ``kind`` is ``cpu``, ``wall`` or ``gil`` (the design's *measure*)."""
+    """How one target is sampled. ``kind`` is ``cpu``, ``wall`` or ``gil`` (the design's *measure*).
+
+    ``inside`` tells that py-spy enters the target's namespaces for it.
+    """
 
     kind: str
     rate: int
@@ -92,6 +100,7 @@ class Plan(NamedTuple):
     function: bool
     reasons: Tuple[str, ...]
     size: Optional[Size] = None
+    inside: bool = False
 
     def measure(self) -> Dict[str, object]:
         """The measure as it crosses the wire."""
@@ -134,7 +143,10 @@ def plan(options: Options, size: Optional[Size] = None, facts: Facts = Facts()) 
         reasons[-1:] = ["%s; so only the thread that holds the GIL is read, %d times a second" % (reasons[-1], rate)]
     if kind == "gil":
         reasons.append(GIL_BIAS)
-    return Plan(kind, rate, blocking, native, options.subprocesses, options.function, tuple(reasons), size)
+    if facts.inside:
+        reasons.append("sampled from inside its container's namespaces, as asked for")
+    words = tuple(reasons)
+    return Plan(kind, rate, blocking, native, options.subprocesses, options.function, words, size, facts.inside)
 
 
 #: What ``--gil`` cannot see: a target that hashes gave 44 to 103 of 450 samples.
@@ -144,8 +156,11 @@ GIL_BIAS = "gil: C code that has released the GIL is not seen"
 def _mode(options: Options, facts: Facts, reasons: List[str]) -> Tuple[bool, bool]:
     """Is the target stopped for each sample, and are frames of C code read? They can only be while it is stopped."""
     native = options.native
-    if native and facts.contained:
-        reasons.append("without native frames: py-spy cannot read those of a process in a container from its host")
+    if native and facts.contained and not facts.inside:
+        reasons.append(
+            "without native frames: py-spy cannot read those of a process in a container from its host;"
+            " pyspy_enter_namespaces lets it go in"
+        )
         native = False
     wanted = native or options.nonblocking is False
     if wanted and facts.stuck:
@@ -156,7 +171,10 @@ def _mode(options: Options, facts: Facts, reasons: List[str]) -> Tuple[bool, boo
         )
         return False, False
     if native:
-        reasons.append("native frames: the target is stopped for each sample")
+        # Six threads, one of them busy: 138 of 193 samples were in those that slept (py-spy 0.4.3, 44 Hz).
+        reasons.append(
+            "native frames: the target is stopped for each sample, and threads that sleep may be counted as busy"
+        )
     elif wanted:
         reasons.append(
             "blocking was asked for: with many threads it slows the target and counts stopped threads as busy"
@@ -168,17 +186,16 @@ def _kind(options: Options, facts: Facts, blocking: bool, reasons: List[str]) ->
     """The measure. Blocking, py-spy finds the threads of an old Python by their stacks, but not through a container."""
     if options.gil or options.idle:
         return "gil" if options.gil else "wall"
-    if facts.contained and facts.unmatched:
-        reasons.append(
-            "in a container threads that sleep would be counted as busy: the thread that holds the GIL is read"
-        )
-        return "gil"
-    if facts.unmatched and not blocking:
-        reasons.append(
-            "before Python 3.11 threads that sleep would be counted as busy: the thread that holds the GIL is read"
-        )
-        return "gil"
-    return "cpu"
+    if facts.contained and facts.unmatched and not facts.inside:
+        why = "in a container"
+    elif facts.forked:
+        why = "in a process that was forked behind Python's back (uWSGI does so)"
+    elif facts.unmatched and not blocking:
+        why = "before Python 3.11"
+    else:
+        return "cpu"
+    reasons.append("%s threads that sleep would be counted as busy: the thread that holds the GIL is read" % why)
+    return "gil"
 
 
 def _bearable_rate(asked: int, kind: str, blocking: bool, size: Size, reasons: List[str]) -> int:

@@ -238,9 +238,9 @@ class ProcessDir:
             raise Gone(self.pid) from error
         return found.st_uid, found.st_gid
 
-    def open(self, name: str) -> int:
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open one of its files or links; OSError as it comes, for a refusal may be what is asked for."""
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=self._fd)
 
     def thread_ids(self) -> List[int]:
         """The ids of its threads, as this ``/proc`` numbers them."""
@@ -252,6 +252,10 @@ class ProcessDir:
                 os.close(fd)
         except OSError as error:
             raise Gone(self.pid) from error
+
+    def thread_status(self, thread: int) -> bytes:
+        """The file ``status`` of one of its threads: each has credentials of its own."""
+        return self._read("task/%d/status" % thread)
 
     def thread_states(self) -> Tuple[str, ...]:
         """The state of each of its threads; those that end meanwhile are left out."""

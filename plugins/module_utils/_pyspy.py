@@ -110,9 +110,14 @@ SYMPTOMS: Tuple[Symptom, ...] = (
         "see that everybody may execute it (mode 0755)",
     ),
     Symptom(
+        "entering namespaces failed",
+        "the target's namespaces could not be entered",
+        "leave pyspy_enter_namespaces out: it is then sampled from outside, without native frames",
+    ),
+    Symptom(
         "It looks like you are running in a docker container",
         "attaching is refused inside this container",
-        "give the container CAP_SYS_PTRACE, or profile from its host",
+        "give the container CAP_SYS_PTRACE (Docker: --cap-add=SYS_PTRACE), or profile from its host",
     ),
     Symptom(
         "Permission Denied: Try running again with elevated permissions",

@@ -14,9 +14,11 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._attach import RELAX, Identity, Verdict, identity
 from ._credentials import Terms, look_at
+from ._entering import Holder, intruded
 from ._errors import HostError
 from ._evidence import Trace
 from ._launch import Files, Role, launch, pieces
+from ._namespaces import Door, open_door
 from ._plan import Plan
 from ._privileges import Kernel
 from ._procfs import Gone, ProcessDir
@@ -68,6 +70,7 @@ class Recorder:
         self._relaxed = False
         self._watch: Optional[Watch] = None
         self._left: Optional[Trace] = None
+        self.door: Optional[Door] = None
 
     def start(self, binary: int, duration: int, terms: Terms, kernel: Kernel) -> None:
         """Attach, unless the process that was chosen is no longer the one with that PID, or may not be attached to."""
@@ -78,17 +81,24 @@ class Recorder:
                 raise Gone(pid)
             self._state_before, self._tracer_before = self._process.state, self._process.tracer_pid
             role = self._judge(self._process, terms)
+            if self.failure is None and self.plan.inside:
+                pid = self._open_door(self._process, terms)
         except Gone:
             self.failure = HostError("the target ended before it could be attached to", "PID %d" % pid, "select again")
-            return
-        if self.failure is not None:
+        if self.failure is not None or self._process is None:
             return
         self._files = Files.create()
         arguments = record_arguments(self.plan, pid, "/proc/self/fd/%d" % self._files.capture, duration)
         self._began, self._ticks = time.time(), time.monotonic()
-        self.pid = launch(
-            binary, arguments, self._files, Role(kernel, role, terms.us.effective, os.getpid()), OUTPUT_LIMIT
-        )
+        whole = Role(kernel, role, terms.us.effective, os.getpid(), self.door)
+        try:
+            self.pid = launch(binary, arguments, self._files, whole, OUTPUT_LIMIT)
+        except OSError as error:
+            self.failure = HostError("py-spy could not be started", str(error), "see what this host is short of")
+        except HostError as error:
+            self.failure = error
+        if self.failure is not None:
+            return
         self._watch = Watch(self._process, self.pid, self.plan, self.target.get("cpu"))
 
     def _judge(self, process: ProcessDir, terms: Terms) -> Optional[Identity]:
@@ -102,6 +112,20 @@ class Recorder:
         role = identity(self._verdict.way, terms.us, target)
         self._attach = terms.describe(self._verdict.way, role.uid if role else terms.us.uid)
         return role
+
+    def _open_door(self, process: ProcessDir, terms: Terms) -> int:
+        """Get ready to go in; gives the target's PID inside, or sets the failure."""
+        try:
+            self.door = open_door(process, terms.us, self._verdict.way if self._verdict is not None else "")
+        except HostError as error:
+            self.failure = error
+        return self.door.inner if self.door is not None else process.pid
+
+    def intruded(self, holder: Holder) -> None:
+        """Somebody is in there who could take it over: it ends at once, without its result."""
+        if self.running():
+            self.failure = intruded(holder)
+            self.signal(signal.SIGKILL)
 
     def confirm(self) -> None:
         """Once py-spy samples, see that the process it found by number is still ours: PIDs are reused."""
@@ -205,6 +229,8 @@ class Recorder:
         finally:
             if self._files is not None:
                 self._files.close()
+            if self.door is not None:
+                self.door.close()
             if self._process is not None:
                 self._process.close()
 
@@ -219,7 +245,7 @@ class Recorder:
             )
         if counted is None or self.status != 0:
             found = diagnose(_exit_text(self.status), stdout, stderr)
-            raise self._explained(found) if was_refused(stderr) else found
+            raise self._explained(found) if was_refused(stderr) and self.door is None else found
         if not self._confirmed:
             raise HostError(
                 "the target ended before it was certain that the right process was sampled",

@@ -11,6 +11,7 @@ import signal
 import time
 from typing import Callable, List, Optional
 
+from ._namespaces import Guard
 from ._recorder import Recorder
 from ._recording import GRACE
 from ._sizing import Tools
@@ -20,6 +21,8 @@ _LOOK = 0.5
 _FIRST_LOOKS = 0.1
 #: The same where py-spy stops one of them: what it suffers is a share of these looks.
 _CLOSE_LOOK = 0.02
+#: The same where one of them has entered a container: who else enters it must not be there for long.
+_GUARDING_LOOK = 0.2
 #: A recorder under which its target stands still is killed this long after SIGINT (seconds).
 _HUNG_GRACE = 1.0
 
@@ -32,6 +35,7 @@ class Sampling:
         self._tools = tools
         self._deadline = deadline
         self._kill_at = kill_at
+        self._guard = Guard()
 
     def run(self, announce: Callable[[], None]) -> None:
         """Let the recorders run until the deadline (CLOCK_MONOTONIC), then end them; all have ended on return.
@@ -54,12 +58,15 @@ class Sampling:
         if any(recorder.running() and recorder.plan.blocking for recorder in self.recorders):
             # Not in step with py-spy, which would be seen always or never.
             return _CLOSE_LOOK * (0.5 + time.monotonic_ns() // 1000 % 1000 / 1000)
+        if any(recorder.running() and recorder.door for recorder in self.recorders):
+            return _GUARDING_LOOK if looks else 0.0
         return _FIRST_LOOKS if looks < 10 else _LOOK
 
     def _look(self) -> bool:
         """True when a recorder was started."""
         known = len(self.recorders)
         now = time.monotonic()
+        self._watch_over()
         for recorder in list(self.recorders):
             recorder.confirm()
             if not recorder.running():
@@ -71,6 +78,14 @@ class Sampling:
                 recorder.kill_at = now + (_HUNG_GRACE if recorder.hung else GRACE)
                 recorder.signal(signal.SIGINT)
         return len(self.recorders) > known
+
+    def _watch_over(self) -> None:
+        """End those that are in a container which somebody has entered who could take them over."""
+        doors = {recorder.door.place: recorder for recorder in self.recorders if recorder.running() and recorder.door}
+        found = self._guard.look(doors)
+        for recorder in self.recorders:
+            if recorder.door and recorder.door.place in found:
+                recorder.intruded(found[recorder.door.place])
 
     def _after(self, recorder: Recorder) -> None:
         """A recorder has ended before the window: put its target back at once, or go on with the next segment."""
@@ -99,6 +114,7 @@ class Sampling:
             while any(recorder.running() for recorder in self.recorders) and time.monotonic() < limit:
                 _wait(0.05)
                 self._reap()
+                self._watch_over()
 
     def _running(self) -> bool:
         return any(recorder.running() or recorder.next_plan is not None for recorder in self.recorders)

@@ -74,6 +74,11 @@ class Selectors(NamedTuple):
     def goes_by_container(self) -> bool:
         return bool(self.container or self.kube_pod or self.kube_namespace)
 
+    def where(self) -> str:
+        """What was said of the container, in words."""
+        said = [("container", self.container), ("pod", self.kube_pod), ("namespace", self.kube_namespace)]
+        return ", ".join("%s %s" % pair for pair in said if pair[1])
+
     def uid(self) -> Optional[int]:
         """The user's number on this host, None when no user was asked for; HostError when there is no such user."""
         if not self.user:

@@ -20,7 +20,7 @@ from ._credentials import Terms, look_at
 from ._launch import Files, Role, launch, pieces
 from ._plan import Facts, Options, Plan, Size, plan
 from ._privileges import Kernel
-from ._procfs import Gone, ProcessDir
+from ._procfs import Gone, ProcessDir, parse_status
 from ._pyspy import Dumped, dump_arguments, parse_dump
 
 #: The window waits this long for the dumps (seconds); who has not answered by then is of unknown size.
@@ -42,10 +42,11 @@ class Tools(NamedTuple):
 class _Dump:
     """One ``py-spy dump``, its target held by its directory; without a child where none could be started."""
 
-    def __init__(self, target: Dict[str, object], process: ProcessDir, stops: bool) -> None:
+    def __init__(self, target: Dict[str, object], process: ProcessDir, stops: bool, enters: bool) -> None:
         self.process = process
         self.python = _version(target.get("python"))
         self.contained = len(process.status().nspids) > 1
+        self.inside = enters and self.contained
         self.stuck = stops and look_at(process, True).stuck
         self.pid = 0
         self.status: Optional[int] = None
@@ -77,14 +78,23 @@ class _Dump:
     def plan(self, options: Options) -> Plan:
         threads = self._threads()
         if threads is None:
+            old = self.python is not None and self.python < _FIRST_WITH_IDS
             facts = Facts(
-                unmatched=self.contained or (self.python is not None and self.python < _FIRST_WITH_IDS),
+                unmatched=old or (self.contained and not self.inside),
                 contained=self.contained,
+                inside=self.inside,
                 stuck=self.stuck,
                 unsized="the size of the target is not known (%s)" % self._why(),
             )
             return plan(options, None, facts)
-        facts = Facts(self._unmatched({thread.identity for thread in threads}), self.contained, self.stuck)
+        identities = {thread.identity for thread in threads}
+        facts = Facts(
+            unmatched=self._unmatched(identities),
+            forked=self._forked(identities),
+            contained=self.contained,
+            inside=self.inside,
+            stuck=self.stuck,
+        )
         return plan(options, Size(len(threads), sum(thread.frames for thread in threads)), facts)
 
     def _threads(self) -> Optional[List[Dumped]]:
@@ -103,10 +113,27 @@ class _Dump:
     def _unmatched(self, identities: Set[Optional[int]]) -> bool:
         """Threads may end between the two looks: they match unless none does."""
         try:
-            known = self.process.thread_ids()
+            known = [self._seen(self.process, thread) for thread in self.process.thread_ids()]
         except Gone:
             return False
         return bool(identities) and not any(one in known for one in identities)
+
+    def _forked(self, identities: Set[Optional[int]]) -> bool:
+        """Does its main thread go by the id of its parent's? No thread of another process can be one of its own."""
+        if self.contained and not self.inside:
+            return False  # all of its ids mean something else here
+        try:
+            with ProcessDir(self.process.ppid) as parent:
+                together = parent.namespace("pid") == self.process.namespace("pid")
+                return together and self._seen(parent, parent.pid) in identities
+        except Gone:
+            return False
+
+    def _seen(self, process: ProcessDir, thread: int) -> int:
+        """The id of a thread as py-spy will see it."""
+        if not self.inside:
+            return thread
+        return (parse_status(process.thread_status(thread)).nspids or (thread,))[-1]
 
     def close(self) -> None:
         self.process.close()
@@ -117,7 +144,7 @@ class _Dump:
 def plans(targets: List[Dict[str, object]], options: Options, tools: Tools) -> List[Plan]:
     """A plan for each target, in their order; for one that has ended, the plan of an unknown one."""
     stops = plan(options).blocking
-    dumps = [_look(target, stops, tools) for target in targets]
+    dumps = [_look(target, stops, options.enter_namespaces, tools) for target in targets]
     try:
         _wait([dump for dump in dumps if dump is not None])
         return [plan(options) if dump is None else dump.plan(options) for dump in dumps]
@@ -127,7 +154,7 @@ def plans(targets: List[Dict[str, object]], options: Options, tools: Tools) -> L
                 dump.close()
 
 
-def _look(target: Dict[str, object], stops: bool, tools: Tools) -> Optional[_Dump]:
+def _look(target: Dict[str, object], stops: bool, enters: bool, tools: Tools) -> Optional[_Dump]:
     pid = int(str(target["pid"]))
     try:
         process = ProcessDir(pid)
@@ -136,7 +163,7 @@ def _look(target: Dict[str, object], stops: bool, tools: Tools) -> Optional[_Dum
     try:
         if process.start != target["start"]:
             raise Gone(pid)
-        dump = _Dump(target, process, stops)
+        dump = _Dump(target, process, stops, enters)
         dump.start(tools)
         return dump
     except Gone:

@@ -114,8 +114,8 @@ def roll(runtime: Runtime) -> Iterator[Roll]:
 
 @pytest.fixture
 def container(runtime: Runtime, roll: Roll) -> Iterator[Container]:
-    """One of four processes."""
-    with runtime.start("lab-api", (*FAMILY, runtime.inside)) as one:
+    """One of four processes. Its name is not that of anybody's who runs these tests at the same time."""
+    with runtime.start(runtime.directory.name, (*FAMILY, runtime.inside)) as one:
         yield one
 
 
@@ -152,7 +152,7 @@ def test_the_truth_is_what_the_processes_say(runtime: Runtime, container: Contai
     silent = {pid: inside for pid, inside in truth.pids.items() if pid not in said}
     assert list(silent.values()) == ([1] if isinstance(runtime, Bubblewrap) else [])
     assert truth.pids == said | silent and not said.keys() & set(said.values())
-    assert (truth.runtime, truth.name) == (runtime.name, "lab-api")
+    assert (truth.runtime, truth.name) == (runtime.name, runtime.directory.name)
     further = container.run_inside((PYTHON, "-c", CALL, runtime.inside))
     said |= roll.call(1)
     assert further in said and container.truth().pids == said | silent
@@ -237,7 +237,7 @@ def test_nothing_is_left_of_a_runtime_whose_owner_was_killed(runtime: str) -> No
         f"import sys; sys.path[:] = {sys.path!r}\n"
         f"from ansible_collections.pyspy.fleet.tests.lab.containers.{room} import *\n"
         f"with {made} as runtime:\n"
-        "    truth = runtime.start('lab-orphan', ('sleep', '1000')).truth()\n"
+        "    truth = runtime.start(runtime.directory.name, ('sleep', '1000')).truth()\n"
         "    print(runtime.directory, truth.id or None, *truth.pids, flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -245,7 +245,7 @@ def test_nothing_is_left_of_a_runtime_whose_owner_was_killed(runtime: str) -> No
     with owner:
         assert owner.stdout is not None
         directory, number, *pids = owner.stdout.readline().split()
-        assert all(map(lives, pids)) and command_lines_of(directory) != []
+        assert all(map(lives, pids)) and command_lines_of(directory)
         owner.send_signal(signal.SIGKILL)
     await_condition("the end of its processes", lambda: not command_lines_of(directory) and not any(map(lives, pids)))
     await_condition("the end of its cgroups", lambda: not [*place.CGROUPS.glob(f"**/*{number}*")])

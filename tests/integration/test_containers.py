@@ -102,7 +102,7 @@ def test_what_is_not_there(container: Container) -> None:
     assert "lab-api" in missing
     absent = max(truth.pids.values()) + 1000
     assert refused(container=truth.name, container_pids=[absent]).startswith(
-        f"No process {absent} in the container: its"
+        f"No process {absent} in container {truth.name}: its"
     )
     mistaken = ask(container=truth.name, container_pids=[max(pythons(truth))])
     assert "numbers of the host go into pids" in mistaken["error"]["remedy"]
@@ -242,3 +242,22 @@ def test_a_run_from_the_plan_to_the_report(docker: Docker, fleet: Fleet, directo
         for name in seconds:
             seconds[name] += float(line.rpartition(" ")[2]) if name in line else 0
     assert seconds["deep"] < 0.02 * seconds["burn"]
+
+
+def test_c_code_of_a_container_is_seen_from_inside(
+    docker: Docker, fleet: Fleet, directory: str, tmp_path: Path
+) -> None:
+    """On request, and only where nobody in there has, or could have, a capability over what goes in."""
+    local = ("-i", "localhost,", "-l", "localhost", "-c", "local")
+    native = {"pyspy_native": True, "pyspy_enter_namespaces": True}
+    settings = {"pyspy_container": "lab-native", "pyspy_duration": 2, "pyspy_install_dir": directory, **native}
+    with docker.start("lab-native", CROWDED) as container:
+        assert len(container.truth().pids) == 1
+        done = play(fleet, tmp_path / "may", "profile", *local, **settings)
+    (capture,) = done.hosts["localhost"]["captures"]
+    assert (capture["outcome"], capture["measure"]["native"]) == ("profiled", True), done.text
+    with docker.start("lab-native", CROWDED, options=("--cap-add=SYS_PTRACE",)):
+        refused = play(fleet, tmp_path / "may-not", "profile", *local, **settings)
+    assert refused.code == 2
+    assert "its namespaces are not entered: process 1 there" in refused.words
+    assert "leave pyspy_enter_namespaces out" in refused.words

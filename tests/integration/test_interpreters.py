@@ -73,7 +73,7 @@ def test_all_of_a_service_say_that_they_need_a_restart(tmp_path: Path) -> None:
         python.upgrade()
         fresh = stack.enter_context(interpreter(environment() / "python", "-c", CODE))
         found = ask(children_of=os.getpid(), max_targets=2)
-        assert list(found.targets) == [fresh.pid]
+        assert {fresh.pid, *stale} & set(found.targets) == {fresh.pid}
         assert all(found.skipped[pid].startswith(REPLACED) for pid in stale)
 
 

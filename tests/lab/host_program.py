@@ -65,10 +65,14 @@ def target(
 
 
 class Host:
-    """This machine as a host: :meth:`ask` is one pass. py-spy is kept in ``directory`` (root's, as it has to be)."""
+    """This machine as a host: :meth:`ask` is one pass. py-spy is kept in ``directory`` (root's, as it has to be).
 
-    def __init__(self, directory: str, interpreter: str = sys.executable) -> None:
+    ``through`` is a command that runs others where the connection leads: in a container, say.
+    """
+
+    def __init__(self, directory: str, interpreter: str = sys.executable, through: tuple[str, ...] = ()) -> None:
         self.directory = directory
+        self.through = through
         self.interpreter = interpreter
         #: What the host found left of the last recording that was collected.
         self.seen_left: object = None
@@ -76,7 +80,7 @@ class Host:
     def ask(self, operation: str, arguments: dict[str, Any] | None = None, payload: bytes = b"") -> dict[str, Any]:
         data = _bundle.envelope(operation, arguments or {}, payload)
         done = subprocess.run(
-            ["/bin/sh", "-c", _bundle.command(self.interpreter)],
+            [*self.through, "/bin/sh", "-c", _bundle.command(self.interpreter)],
             input=data,
             capture_output=True,
             check=False,

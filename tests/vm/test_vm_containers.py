@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._bundle import MARK, bundle
 from ansible_collections.pyspy.fleet.tests.lab.containers.container import Runtime
 from ansible_collections.pyspy.fleet.tests.lab.containers.on_machine import USER
 from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON
@@ -60,3 +63,42 @@ def test_what_clients_and_proc_say(machine: Machine, runtime_name: str, runtime:
             assert machine.run(f"grep NSpid: /proc/{pid}/status").stdout.split()[1:] == [str(pid), str(inside)]
         further = container.run_inside(("sleep", "1000"))
         assert {*container.members()} == {*truth.pids, further}
+
+
+PROGRAM = "/root/pyspy-fleet-host.pyz"
+
+
+def chosen(machine: Machine, **selectors: Any) -> dict[int, dict[str, Any]]:
+    """What the host program would take, asked by hand on the machine."""
+    question = json.dumps({"selectors": {"max_targets": 99, **selectors}})
+    said = machine.run(f"python3 -I -S {PROGRAM} info '{question}'").stdout
+    answer = json.loads(said.partition(MARK)[2].splitlines()[0])
+    assert answer["ok"], answer["error"]
+    return {row["pid"]: row for row in answer["selection"]["targets"]}
+
+
+@pytest.fixture(scope="module")
+def asked(machine: Machine) -> Machine:
+    machine.write(PROGRAM, bundle())
+    return machine
+
+
+def test_what_the_host_program_says(asked: Machine, runtime_name: str, runtime: Runtime) -> None:
+    with runtime.start("lab8", (PYTHON, "-c", "import time; time.sleep(1000)")) as container:
+        truth = container.truth()
+        rows = chosen(asked, container="lab8")
+        assert {pid: row["container_pid"] for pid, row in rows.items()} == dict(truth.pids)
+        (found,) = (row["container"] for row in rows.values())
+        image = "" if runtime_name == "containerd" else truth.image
+        assert (found["runtime"], found["id"], found["image"]) == (truth.runtime, truth.id, image)
+        assert found["claim"] == (f"user {USER}" if runtime_name == "rootless_podman" else "")
+        assert chosen(asked, container=truth.id[:12] if len(truth.id) == 64 else truth.id).keys() == rows.keys()
+
+
+def test_units_by_cgroups_of_version_2(asked: Machine) -> None:
+    """There is no other hierarchy that could say it."""
+    assert asked.run("stat --file-system --format=%T /sys/fs/cgroup").stdout.strip() == "cgroup2fs"
+    asked.run("systemd-run --unit=lab-unit --slice=lab.slice python3 -c 'import time; time.sleep(1000)'")
+    pid = int(asked.run("systemctl show --property=MainPID --value lab-unit").stdout)
+    for unit in ("lab-unit", "lab-unit.service", "lab.slice", "lab-*"):
+        assert set(chosen(asked, unit=unit)) == {pid}, unit

@@ -10,6 +10,7 @@ write in places which they will not be talked out of.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -74,11 +75,14 @@ class Keeper:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin and stdout
         order = {"words": words, "environment": self._environment, "out": str(out), "err": str(err), "wait": wait}
-        stdin.write(json.dumps(order).encode() + b"\n")
-        stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # The answer will be missed.
+            os.write(stdin.fileno(), json.dumps(order).encode() + b"\n")
         if not select.select((stdout,), (), (), LIMIT)[0]:
             raise LabError(f"{' '.join(words)} did not end within {LIMIT} s")
-        return int(stdout.readline())
+        answer = stdout.readline()
+        if not answer:
+            raise LabError(f"{' '.join(words)} was not started: the keeper has ended (its last words are above)")
+        return int(answer)
 
     def close(self) -> None:
         with self._process:

@@ -140,6 +140,32 @@ def test_remedies_are_those_that_help() -> None:
     assert "container's host" in verdict(RELAX, 2, ROOT._replace(contained=True), WEB, False).reason
 
 
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        ("docker", "with --cap-add=SYS_PTRACE (compose: cap_add: [SYS_PTRACE])"),
+        ("podman", "with --cap-add=SYS_PTRACE"),
+        ("kubernetes", 'securityContext.capabilities.add: ["SYS_PTRACE"]'),
+        ("nspawn", "--capability=CAP_SYS_PTRACE"),
+        ("lxc", "lxc.cap.keep"),
+        ("", "Docker, Podman: --cap-add=SYS_PTRACE"),
+        ("something new", "Docker, Podman: --cap-add=SYS_PTRACE"),
+    ],
+)
+def test_in_a_container_the_exact_option_is_named(runtime: str, words: str) -> None:
+    us = BOXED._replace(runtime=runtime)
+    found = verdict(AUTO, 0, us, FORKED, False).remedy
+    assert words in found and found.endswith(", or profile from the container's host") and "become" not in found
+    filtered = verdict(AUTO, None, us._replace(forbidden=("process_vm_readv",)), WEB, False)
+    assert words in filtered.remedy
+    assert "become (-b), and" in verdict(AUTO, 2, us._replace(uid=1000, permitted=0, effective=0), WEB, False).remedy
+
+
+def test_in_a_container_that_has_the_capability_no_option_helps() -> None:
+    us = ROOT._replace(contained=True, runtime="docker")
+    assert verdict(AUTO, 0, us, FOREIGN, False).remedy == "profile from the container's host"
+
+
 def test_what_py_spy_becomes() -> None:
     assert identity(CAPABLE, ROOT, MIXED._replace(gids=(1, 2, 3))) == Identity(33, 2, True, True)
     assert identity(BARE, ROOT, WEB) == Identity(1000, 1000, True, False)

@@ -50,6 +50,7 @@ WORDS = [
     ("Error: Invalid argument (os error 22)\n", "another word size"),
     ("Error: No such file or directory (os error 2)\n", "ended before it could be attached to"),
     ("starting py-spy failed: [Errno 13] Permission denied: '/proc/self/fd/7'\n", "as the user that it was to run as"),
+    ("entering namespaces failed: [Errno 2] mounting /proc: No such file or directory\n", "could not be entered"),
     ("Error: File too large (os error 27)\n", "grew too large"),
 ]
 
