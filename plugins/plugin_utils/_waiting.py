@@ -45,7 +45,7 @@ class Place(NamedTuple):
     reach: int = 0
 
 
-#: Seen by py-spy 0.4.3 in CPython 3.8 to 3.13, but for uvloop's and gunicorn's, which are read in their sources.
+#: Seen by py-spy 0.4.3 in CPython 3.8 to 3.13, but for those of uvloop and gunicorn: these were not watched yet.
 PLACES = (
     # Event loops and servers between two events.
     Place(("select", "/selectors.py"), ("_run_once", "/asyncio/base_events.py"), 1),
