@@ -125,7 +125,10 @@ Look = Callable[[str, Ready], list[Group]]
 
 
 def dump(pid: int) -> list[dict[str, object]]:
-    """What the real py-spy says, with the CPU time of each thread as a host would add it."""
+    """What the real py-spy says, with the CPU time of each thread as a host would add it; [] when it is too early.
+
+    A thread that is just being started has no id of the operating system yet.
+    """
     done = subprocess.run(
         [PY_SPY, "dump", "--json", "--nonblocking", "--pid", str(pid)],
         capture_output=True,
@@ -133,7 +136,10 @@ def dump(pid: int) -> list[dict[str, object]]:
     )
     threads: list[dict[str, object]] = json.loads(done.stdout) if done.returncode == 0 else []
     for thread in threads:
-        stat = Path(f"/proc/{pid}/task/{thread['os_thread_id']}/stat").read_text().rpartition(")")[2].split()
+        try:
+            stat = Path(f"/proc/{pid}/task/{thread['os_thread_id']}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return []
         thread["asleep"] = stat[0] == "S"
         thread["cpu"] = (int(stat[11]) + int(stat[12])) / TICKS
     return threads
@@ -152,7 +158,7 @@ def await_frames(child: subprocess.Popen[bytes], wanted: Ready) -> None:
         threads = dump(child.pid)
         seen = frames_of(threads)
         at_rest = "spin" in wanted or all(thread["asleep"] for thread in threads)
-        if at_rest and all(seen.count(name) >= number for name, number in wanted.items()):
+        if threads and at_rest and all(seen.count(name) >= number for name, number in wanted.items()):
             return
         assert child.poll() is None, "the program ended"
         assert time.monotonic() < deadline, f"{wanted} did not come up: {seen}"
@@ -175,7 +181,9 @@ def look(tmp_path: Path) -> Iterator[Look]:
         looks: list[dict[str, object]] = []
         # A hog has to have used CPU between the looks, however busy this machine is; the others never will.
         while len(looks) < 3 or ("spin" in wanted and cpu_of(looks) - cpu_of(looks[:1]) < 0.2):
-            looks = [*looks, {"at": time.monotonic(), "threads": dump(child.pid)}][-90:]
+            threads = dump(child.pid)
+            assert threads, "threads came after all were there"
+            looks = [*looks, {"at": time.monotonic(), "threads": threads}][-90:]
         return groups([Dump.from_wire({"host": "web-07", "pid": child.pid, "name": "shop", "looks": looks})])
 
     yield run
