@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._bundle import MARK, bundle
 from ansible_collections.pyspy.fleet.tests.lab.containers.container import Runtime
-from ansible_collections.pyspy.fleet.tests.lab.containers.on_machine import USER
+from ansible_collections.pyspy.fleet.tests.lab.containers.on_machine import RUNTIMES, USER
 from ansible_collections.pyspy.fleet.tests.lab.containers.skeleton import IMAGE, PYTHON
+from ansible_collections.pyspy.fleet.tests.lab.host_program import BUSY
+from ansible_collections.pyspy.fleet.tests.lab.runs import outcome
 from ansible_collections.pyspy.fleet.tests.lab.vm import Machine
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
@@ -102,3 +105,18 @@ def test_units_by_cgroups_of_version_2(asked: Machine) -> None:
     pid = int(asked.run("systemctl show --property=MainPID --value lab-unit").stdout)
     for unit in ("lab-unit", "lab-unit.service", "lab.slice", "lab-*"):
         assert set(chosen(asked, unit=unit)) == {pid}, unit
+
+
+def test_a_recording_goes_into_a_container(machine: Machine, tmp_path: Path) -> None:
+    """From the keeper's unit, past Docker's AppArmor profile, on a Yama that restricts: threads that sleep, sleep."""
+    settings = {"pyspy_container": "web9", "pyspy_enter_namespaces": True, "pyspy_duration": 5}
+    extra = ("-e", json.dumps({**settings, "pyspy_output_dir": str(tmp_path)}))
+    assert machine.scope() == 1
+    with RUNTIMES["docker"](machine) as docker, docker.start("web9", (PYTHON, "-c", BUSY, "5", "20", "1000")):
+        run = outcome(machine.ansible("ansible-playbook", "playbooks/profile.yml", "-u", "root", *extra), tmp_path)
+    assert run.code == 0, run.text
+    (capture,) = run.hosts["vm1"]["captures"]
+    assert (capture["outcome"], capture["measure"]["kind"]) == ("profiled", "cpu")
+    stacks = (run.folder / "fleet.folded").read_text()
+    assert "burn" in stacks and "deep" not in stacks
+    assert machine.scope() == 1 and "Restored 1 of 1 host (read back)" in run.words
