@@ -45,7 +45,7 @@ def thread(*rows: tuple[str, str], identity: int = 1, cpu: float | None = 1.0, g
     ("file", "short", "code"),
     [
         ("/usr/lib/python3.11/threading.py", "threading.py", ("threading.py", True)),
-        ("/root/.pyenv/versions/3.8.18/lib/python3.8/json/decoder.py", "", ("json/decoder.py", True)),
+        ("/opt/python/3.8.18/lib/python3.8/json/decoder.py", "", ("json/decoder.py", True)),
         ("/usr/lib/python311.zip/os.py", "", ("os.py", True)),
         ("<frozen importlib._bootstrap>", "", ("<frozen importlib._bootstrap>", True)),
         ("/v/lib/python3.12/site-packages/psycopg/connection.py", "", ("psycopg/connection.py", False)),
