@@ -15,7 +15,6 @@ from typing import Dict, List, NamedTuple, Optional
 from ._credentials import Terms, look_at
 from ._errors import HostError
 from ._guardrails import Limits, occupied
-from ._plan import Options, plan
 from ._procfs import Gone, ProcessDir
 from ._selection import Process, Selection
 
@@ -40,9 +39,9 @@ class Admission(NamedTuple):
     def admitted(self) -> List[Process]:
         return [target for target in self.selection.targets if target.pid not in self.refused]
 
-    def failed(self, options: Options) -> List[Dict[str, object]]:
+    def failed(self, measure: Dict[str, object]) -> List[Dict[str, object]]:
         """The captures of those that are refused, as they cross the wire."""
-        now, measure = time.time(), plan(options).measure()
+        now = time.time()
         rows = []
         for target in self.selection.targets:
             found = self.refused.get(target.pid)
@@ -67,9 +66,8 @@ class Admission(NamedTuple):
         )
 
 
-def admit(selection: Selection, terms: Terms, options: Options, limits: Limits) -> Admission:
-    """Judge each target as it is now."""
-    blocking, enters = plan(options).blocking, options.enter_namespaces
+def admit(selection: Selection, terms: Terms, blocking: bool, enters: bool, limits: Limits) -> Admission:
+    """Judge each target as it is now; ``blocking`` and ``enters`` tell how py-spy is to attach."""
     refused: Dict[int, Refusal] = {}
     targets = []
     for target in selection.targets:

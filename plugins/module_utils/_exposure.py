@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "exposure" of the host wing (private to the collection): ptrace_scope around one recording, and its evidence."""
+"""Room "exposure" of the host wing (private to the collection): ptrace_scope around one window, and its evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ._credentials import ourselves, ptrace_scope
 from ._errors import HostError
 from ._evidence import Scope
 from ._lease import Lease, acquire, release
-from ._recording import Request
 
 #: The lease ends this long before the restore deadline (seconds): its second net comes a second after its end, and
 #: may take two more where a Python starts slowly. Later than the window can be open (``Request.close_at``).
@@ -24,21 +23,21 @@ _MARGIN = 4.0
 class Exposure:
     """With attach_policy ``relax`` the scope is down between `begin` and `end`; else it is only looked at."""
 
-    def __init__(self, identity: str, request: Request) -> None:
+    def __init__(self, identity: str, relax: bool, reason: str, by: str) -> None:
         self._identity = identity
-        self._request = request
+        self._relax = relax
+        self._reason, self._by = reason, by
         self._before = ptrace_scope()
         self._lease: Optional[Lease] = None
 
-    def begin(self) -> None:
+    def begin(self, seconds: float) -> None:
         """Lower it where that is asked for and can be done; where it cannot, the verdict on each target says why.
 
-        Also when it is low already: another run may hold it there, and leave before us.
+        It has to be back in ``seconds``. Also when it is low already: another run may hold it, and leave before us.
         """
         us = ourselves()
-        if self._request.relax and us.has(CAP_SYS_PTRACE) and not us.contained:
-            seconds = self._request.restore_at() - _MARGIN - time.monotonic()
-            self._lease = acquire(self._identity, seconds, self._request.reason, self._request.by)
+        if self._relax and us.has(CAP_SYS_PTRACE) and not us.contained:
+            self._lease = acquire(self._identity, seconds - _MARGIN, self._reason, self._by)
 
     def end(self) -> Tuple[Scope, List[str]]:
         """Put it back; gives what was read, with remarks. A failure is one: the captures are worth keeping."""

@@ -19,17 +19,18 @@ from typing import Dict, List
 from ._attach import AUTO, RELAX
 from ._binary import Wanted, find
 from ._credentials import Terms
+from ._dumper import Tools
 from ._errors import HostError
 from ._evidence import joined, to_wire
 from ._exposure import Exposure
-from ._launch import sealed
+from ._launch import give_way, sealed
 from ._plan import Options
 from ._privileges import Kernel
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
 from ._recording import KEEPER, RESERVE, RESULT, Request
 from ._sampling import Sampling
-from ._sizing import Tools, plans
+from ._sizing import plans
 from ._state import Folder
 
 
@@ -39,12 +40,12 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     if request is None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-    _give_way()
+    give_way()
     began = time.time()
-    exposure = Exposure(folder.identity, request)
+    exposure = Exposure(folder.identity, request.relax, request.reason, request.by)
     try:
         options = Options.from_wire(request.options)
-        exposure.begin()
+        exposure.begin(request.restore_at() - time.monotonic())
         sampling = _start(request, options)
     except HostError as error:
         scope, notes = exposure.end()
@@ -58,15 +59,6 @@ def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
     ended = time.time()
     captures = [one.capture() for one in sampling.recorders] + [Capture(row, b"") for row in request.refused]
     _write(folder, {"error": None, "began": began, "ended": ended, "evidence": evidence}, captures)
-
-
-def _give_way() -> None:
-    """When memory runs out, let the kernel take us before anything that serves."""
-    try:
-        with open("/proc/self/oom_score_adj", "w") as handle:
-            handle.write("1000")
-    except OSError:
-        pass  # some sandboxes mount /proc read-only
 
 
 def _start(request: Request, options: Options) -> Sampling:

@@ -139,6 +139,22 @@ def pieces(descriptor: int, most: int) -> Iterator[bytes]:
         offset += len(piece)
 
 
+def exit_text(status: Optional[int]) -> str:
+    """How it ended, by what ``waitpid`` gave."""
+    if status is None:
+        return "no exit status"
+    return "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
+
+
+def give_way() -> None:
+    """When memory runs out, let the kernel take us, and the py-spys below us, before anything that serves."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as handle:
+            handle.write("1000")
+    except OSError:
+        pass  # some sandboxes mount /proc read-only
+
+
 def _become_pyspy(
     binary: int, arguments: List[str], files: Files, role: Role, most: int, niceness: int, writing: int = -1
 ) -> None:

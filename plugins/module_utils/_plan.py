@@ -36,22 +36,17 @@ class Options(NamedTuple):
     def from_wire(cls, data: Dict[str, object]) -> Options:
         """Validate one object of the wire; every refusal names the option (HostError)."""
         options = cls(
-            duration=_bounded(data, "duration", 30, MAX_DURATION, "s"),
-            rate=_bounded(data, "rate", 100, MAX_RATE, "Hz"),
-            native=bool(_flag(data, "native")),
-            gil=bool(_flag(data, "gil")),
-            idle=bool(_flag(data, "idle")),
-            subprocesses=bool(_flag(data, "subprocesses")),
-            nonblocking=_flag(data, "nonblocking"),
-            function=bool(_flag(data, "function")),
-            enter_namespaces=bool(_flag(data, "enter_namespaces")),
+            duration=bounded(data, "duration", 30, MAX_DURATION, "s"),
+            rate=bounded(data, "rate", 100, MAX_RATE, "Hz"),
+            native=bool(flag(data, "native")),
+            gil=bool(flag(data, "gil")),
+            idle=bool(flag(data, "idle")),
+            subprocesses=bool(flag(data, "subprocesses")),
+            nonblocking=flag(data, "nonblocking"),
+            function=bool(flag(data, "function")),
+            enter_namespaces=bool(flag(data, "enter_namespaces")),
         )
-        if options.native and options.nonblocking:
-            raise HostError(
-                "native and nonblocking exclude each other",
-                "py-spy can unwind C frames only while the target is stopped",
-                "choose one of them",
-            )
+        refuse_both(options.native, options.nonblocking)
         if options.gil and options.idle:
             raise HostError(
                 "gil and idle exclude each other",
@@ -153,16 +148,18 @@ def plan(options: Options, size: Optional[Size] = None, facts: Facts = Facts()) 
 GIL_BIAS = "gil: C code that has released the GIL is not seen"
 
 
-def _mode(options: Options, facts: Facts, reasons: List[str]) -> Tuple[bool, bool]:
-    """Is the target stopped for each sample, and are frames of C code read? They can only be while it is stopped."""
-    native = options.native
+def stopping(native: bool, nonblocking: Optional[bool], facts: Facts, reasons: List[str]) -> Tuple[bool, bool]:
+    """Is the target stopped while it is read, and are frames of C code read? They can only be while it is stopped.
+
+    What cannot be had although it was asked for becomes one of the ``reasons``.
+    """
     if native and facts.contained and not facts.inside:
         reasons.append(
             "without native frames: py-spy cannot read those of a process in a container from its host;"
             " pyspy_enter_namespaces lets it go in"
         )
         native = False
-    wanted = native or options.nonblocking is False
+    wanted = native or nonblocking is False
     if wanted and facts.stuck:
         without = ", and native frames are left out" if native else ""
         reasons.append(
@@ -170,16 +167,21 @@ def _mode(options: Options, facts: Facts, reasons: List[str]) -> Tuple[bool, boo
             " the whole process" % without
         )
         return False, False
+    return wanted, native
+
+
+def _mode(options: Options, facts: Facts, reasons: List[str]) -> Tuple[bool, bool]:
+    blocking, native = stopping(options.native, options.nonblocking, facts, reasons)
     if native:
         # Six threads, one of them busy: 138 of 193 samples were in those that slept (py-spy 0.4.3, 44 Hz).
         reasons.append(
             "native frames: the target is stopped for each sample, and threads that sleep may be counted as busy"
         )
-    elif wanted:
+    elif blocking:
         reasons.append(
             "blocking was asked for: with many threads it slows the target and counts stopped threads as busy"
         )
-    return wanted, native
+    return blocking, native
 
 
 def _kind(options: Options, facts: Facts, blocking: bool, reasons: List[str]) -> str:
@@ -214,7 +216,17 @@ def _bearable_rate(asked: int, kind: str, blocking: bool, size: Size, reasons: L
     return rate
 
 
-def _bounded(data: Dict[str, object], name: str, default: int, most: int, unit: str) -> int:
+def refuse_both(native: bool, nonblocking: Optional[bool]) -> None:
+    """HostError where both are asked for."""
+    if native and nonblocking:
+        raise HostError(
+            "native and nonblocking exclude each other",
+            "py-spy can unwind C frames only while the target is stopped",
+            "choose one of them",
+        )
+
+
+def bounded(data: Dict[str, object], name: str, default: int, most: int, unit: str) -> int:
     value = data.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise HostError(
@@ -225,7 +237,7 @@ def _bounded(data: Dict[str, object], name: str, default: int, most: int, unit: 
     return value
 
 
-def _flag(data: Dict[str, object], name: str) -> Optional[bool]:
+def flag(data: Dict[str, object], name: str) -> Optional[bool]:
     value = data.get(name)
     if value is not None and not isinstance(value, bool):
         raise HostError("%s is neither true nor false" % name, "got %r" % (value,), "set it to true or false")

@@ -255,14 +255,17 @@ class ProcessDir:
 
     def thread_status(self, thread: int) -> bytes:
         """The file ``status`` of one of its threads: each has credentials of its own."""
-        return self._read("task/%d/status" % thread)
+        return self.thread_file(thread, "status")
+
+    def thread_file(self, thread: int, name: str) -> bytes:
+        return self._read("task/%d/%s" % (thread, name))
 
     def thread_states(self) -> Tuple[str, ...]:
         """The state of each of its threads; those that end meanwhile are left out."""
         states = []
         for thread in self.thread_ids()[:MAX_THREADS]:
             try:
-                states.append(parse_stat(self._read("task/%d/stat" % thread)).state)
+                states.append(parse_stat(self.thread_file(thread, "stat")).state)
             except (Gone, ValueError):
                 continue
         return tuple(states)

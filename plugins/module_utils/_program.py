@@ -48,6 +48,12 @@ def _start(data: Answer, payload: Payload) -> Answer:
     return start(data, payload, _archive())
 
 
+def _dump(data: Answer, payload: Payload) -> Answer:
+    from ._dumping import dump
+
+    return dump(data, payload)
+
+
 def _collect(data: Answer, _payload: Payload) -> Answer:
     """One chunk of a finished recording, which :func:`_afterwards` deletes once the last one is written."""
     from ._recording import RESULT, Request, gone, require, wait_for_result
@@ -111,7 +117,7 @@ def _list(_data: Answer, _payload: Payload) -> Answer:
 
 def _install(data: Answer, payload: Payload) -> Answer:
     from ._binary import check_place, find, machine
-    from ._start import bring, wanted
+    from ._errand import bring, wanted
 
     binary, size = wanted(data), int(str(data.get("size", 0)))
     if data.get("check") is True:
@@ -128,7 +134,7 @@ def _install(data: Answer, payload: Payload) -> Answer:
 
 def _remove(data: Answer, _payload: Payload) -> Answer:
     from ._binary import ours, remove
-    from ._start import wanted
+    from ._errand import wanted
 
     directory = wanted(data).directory
     return {"removed": ours(directory) if data.get("check") is True else remove(directory)}
@@ -149,6 +155,7 @@ def _lease(data: Answer, _payload: Payload) -> Answer:
 _OPERATIONS: Dict[str, Callable[[Answer, Payload], Answer]] = {
     "info": _info,
     "start": _start,
+    "dump": _dump,
     "collect": _collect,
     "list": _list,
     "install": _install,

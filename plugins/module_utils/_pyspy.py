@@ -13,6 +13,7 @@ import json
 import re
 from typing import List, NamedTuple, Optional, Tuple
 
+from ._attach import Verdict
 from ._errors import HostError
 from ._plan import Plan
 
@@ -50,9 +51,11 @@ def record_arguments(plan: Plan, pid: int, output: str, duration: int) -> List[s
     return arguments
 
 
-def dump_arguments(pid: int) -> List[str]:
-    """One look at all stacks of ``pid`` without stopping it; no locals."""
-    return ["dump", "--pid", str(pid), "--json", "--nonblocking"]
+def dump_arguments(pid: int, blocking: bool = False, native: bool = False, local: bool = False) -> List[str]:
+    """One look at all stacks of ``pid``, by default without stopping it; ``local``: with local variables."""
+    arguments = ["dump", "--pid", str(pid), "--json"]
+    flags = ((not blocking, "--nonblocking"), (native, "--native"), (local, "--locals"))
+    return arguments + [flag for wanted, flag in flags if wanted]
 
 
 class Dumped(NamedTuple):
@@ -195,6 +198,26 @@ def diagnose(exit_text: str, stdout: str, stderr: str) -> HostError:
         if symptom.text in stderr or symptom.text in stdout:
             return HostError(symptom.reason, detail, symptom.remedy)
     return HostError("py-spy failed with %s" % exit_text, detail, "look at the detail; try a dump of the same process")
+
+
+def refused(verdict: Verdict, detail: str) -> HostError:
+    """A refusal by the kernel, in the words of what was foretold of it."""
+    return HostError("attaching is refused: " + verdict.reason, detail, verdict.remedy)
+
+
+def explained(found: HostError, stderr: str, verdict: Optional[Verdict], relaxed: bool) -> HostError:
+    """What py-spy met, made plainer by what we know of the attempt."""
+    if not was_refused(stderr) or verdict is None:
+        return found
+    if verdict.allowed is None:
+        return refused(verdict, found.detail)
+    if relaxed:
+        return HostError(
+            "attaching was refused although ptrace_scope had been lowered",
+            found.detail,
+            "somebody set it meanwhile (see the host's evidence), or a security module forbids it: use auto",
+        )
+    return found
 
 
 def without_command_lines(document: bytes) -> bytes:

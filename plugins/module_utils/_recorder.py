@@ -17,12 +17,12 @@ from ._credentials import Terms, look_at
 from ._entering import Holder, intruded
 from ._errors import HostError
 from ._evidence import Trace
-from ._launch import Files, Role, launch, pieces
+from ._launch import Files, Role, exit_text, launch, pieces
 from ._namespaces import Door, open_door
 from ._plan import Plan
 from ._privileges import Kernel
 from ._procfs import Gone, ProcessDir
-from ._pyspy import Counts, counts, diagnose, record_arguments, remarks, was_refused, without_command_lines
+from ._pyspy import Counts, counts, diagnose, explained, record_arguments, refused, remarks, without_command_lines
 from ._watch import Watch
 
 #: Most bytes a recorder may write into one of its descriptors (RLIMIT_FSIZE; it holds for memfds too).
@@ -107,7 +107,7 @@ class Recorder:
         self._relaxed = terms.policy == RELAX
         self._verdict = terms.judge(target, self.plan.blocking)
         if self._verdict.allowed is False:
-            self.failure = _refused(self._verdict, "")
+            self.failure = refused(self._verdict, "")
             return None
         role = identity(self._verdict.way, terms.us, target)
         self._attach = terms.describe(self._verdict.way, role.uid if role else terms.us.uid)
@@ -244,8 +244,8 @@ class Recorder:
                 "a target thread in uninterruptible sleep (state D) causes this in blocking mode: leave native out",
             )
         if counted is None or self.status != 0:
-            found = diagnose(_exit_text(self.status), stdout, stderr)
-            raise self._explained(found) if was_refused(stderr) and self.door is None else found
+            found = diagnose(exit_text(self.status), stdout, stderr)
+            raise explained(found, stderr, None if self.door else self._verdict, self._relaxed)
         if not self._confirmed:
             raise HostError(
                 "the target ended before it was certain that the right process was sampled",
@@ -256,18 +256,6 @@ class Recorder:
         if counted.samples == 0:
             return counted, notes + ["nothing was sampled: the target was idle; idle=true shows where it waits"], b""
         return counted, notes, self._packed()
-
-    def _explained(self, found: HostError) -> HostError:
-        """A refusal by the kernel, in the words of what was foretold of it."""
-        if self._verdict is not None and self._verdict.allowed is None:
-            return _refused(self._verdict, found.detail)
-        if self._relaxed:
-            return HostError(
-                "attaching was refused although ptrace_scope had been lowered",
-                found.detail,
-                "somebody set it meanwhile (see the host's evidence), or a security module forbids it: use auto",
-            )
-        return found
 
     def words(self) -> Tuple[str, str]:
         """What py-spy has said so far, on stdout and on stderr."""
@@ -305,13 +293,3 @@ class Recorder:
         }
         head.update(failure)
         return head
-
-
-def _refused(verdict: Verdict, detail: str) -> HostError:
-    return HostError("attaching is refused: " + verdict.reason, detail, verdict.remedy)
-
-
-def _exit_text(status: Optional[int]) -> str:
-    if status is None:
-        return "no exit status"
-    return "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)

@@ -11,10 +11,10 @@ import signal
 import time
 from typing import Callable, List, Optional
 
+from ._dumper import Tools
 from ._namespaces import Guard
 from ._recorder import Recorder
 from ._recording import GRACE
-from ._sizing import Tools
 
 #: How often the keeper looks at its targets while it waits (seconds).
 _LOOK = 0.5

@@ -6,7 +6,7 @@
 
 :func:`choose` is pure: from a table of processes to a selection. :func:`look` brings the table.
 
-Nothing typed means "what is hot now": busy processes only. Where nothing at all is busy, those that
+Nothing typed means "what is hot now": busy processes only, but for dumps. Where nothing at all is busy, those that
 used most CPU over their life are taken, and a note says so. Whoever names processes gets
 them, hottest first, idle or not.
 """
@@ -169,7 +169,7 @@ def _works_itself(process: Candidate) -> bool:
 def _pool(fit: List[Candidate], selectors: Selectors) -> List[Candidate]:
     """The first of ``fit`` (hottest first) that may be taken: without a selector the busy ones, if there are any."""
     busy = [process for process in fit if process.cpu > 0]
-    return fit if selectors.names_some() or not busy else busy
+    return busy if busy and selectors.hot and not selectors.names_some() else fit
 
 
 def _taken_reason(process: Candidate, selectors: Selectors, narrowing: Narrowing) -> str:

@@ -22,7 +22,8 @@ class Selectors(NamedTuple):
     """What the user asked for; given together they narrow. Empty, or 0, means not given.
 
     ``unit`` is a full name, with wildcards as systemctl takes them, as ``container``, ``kube_pod`` and
-    ``kube_namespace`` may have; ``min_cpu`` is per cent of one core.
+    ``kube_namespace`` may have; ``min_cpu`` is per cent of one core. ``hot`` is not for the user to say:
+    where nothing is named a profile is of what is busy, but a dump is of everybody, for who hangs is not.
     """
 
     pids: Tuple[int, ...] = ()
@@ -39,6 +40,7 @@ class Selectors(NamedTuple):
     min_cpu: float = 0.0
     exclude: str = ""
     max_targets: int = 8
+    hot: bool = True
 
     @classmethod
     def from_wire(cls, data: Mapping[str, object]) -> Selectors:

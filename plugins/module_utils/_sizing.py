@@ -11,32 +11,21 @@ py-spy 3 to 71 ms of CPU, and the targets nothing that could be measured.
 from __future__ import annotations
 
 import os
-import signal
 import time
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from ._attach import identity
-from ._credentials import Terms, look_at
-from ._launch import Files, Role, launch, pieces
+from ._credentials import look_at
+from ._dumper import Dumper, Tools, await_all
+from ._launch import Role
 from ._plan import Facts, Options, Plan, Size, plan
-from ._privileges import Kernel
 from ._procfs import Gone, ProcessDir, parse_status
 from ._pyspy import Dumped, dump_arguments, parse_dump
 
 #: The window waits this long for the dumps (seconds); who has not answered by then is of unknown size.
 _PATIENCE = 2.0
-#: Most bytes of a dump: a frame is some 200.
-_DUMP_LIMIT = 16 * 1024 * 1024
 #: Threads of Pythons before this have no id of the operating system (``PyThreadState.native_thread_id``).
 _FIRST_WITH_IDS = (3, 11)
-
-
-class Tools(NamedTuple):
-    """What a py-spy is started with: its open binary, and who we are."""
-
-    binary: int
-    terms: Terms
-    kernel: Kernel
 
 
 class _Dump:
@@ -48,32 +37,16 @@ class _Dump:
         self.contained = len(process.status().nspids) > 1
         self.inside = enters and self.contained
         self.stuck = stops and look_at(process, True).stuck
-        self.pid = 0
-        self.status: Optional[int] = None
-        self._files: Optional[Files] = None
+        self.dumper = Dumper()
 
     def start(self, tools: Tools) -> None:
         target = look_at(self.process, False)
         verdict = tools.terms.judge(target, False)
         if verdict.allowed is False:
             return  # the recorder will say so
-        self._files = Files.create()
         us = tools.terms.us
-        # At our own priority: all targets of this host wait for it, and it is short.
         role = Role(tools.kernel, identity(verdict.way, us, target), us.effective, os.getpid())
-        self.pid = launch(tools.binary, dump_arguments(self.process.pid), self._files, role, _DUMP_LIMIT, 0)
-
-    def running(self) -> bool:
-        if self.pid and self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = status if pid else None
-        return self.pid != 0 and self.status is None
-
-    def kill(self) -> None:
-        """Not waited for yet, so its PID is nobody else's."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.status = signal.SIGKILL
+        self.dumper.start(tools, dump_arguments(self.process.pid), role)
 
     def plan(self, options: Options) -> Plan:
         threads = self._threads()
@@ -98,15 +71,14 @@ class _Dump:
         return plan(options, Size(len(threads), sum(thread.frames for thread in threads)), facts)
 
     def _threads(self) -> Optional[List[Dumped]]:
-        if self.status != 0 or self._files is None:
-            return None
+        output = self.dumper.output()
         try:
-            return list(parse_dump(b"".join(pieces(self._files.stdout, _DUMP_LIMIT))))
+            return None if output is None else list(parse_dump(output))
         except (ValueError, RecursionError):
             return None
 
     def _why(self) -> str:
-        if self.status == signal.SIGKILL:
+        if self.dumper.killed:
             return "a look at its stacks took longer than %d s" % _PATIENCE
         return "a look at its stacks failed"
 
@@ -137,8 +109,7 @@ class _Dump:
 
     def close(self) -> None:
         self.process.close()
-        if self._files is not None:
-            self._files.close()
+        self.dumper.close()
 
 
 def plans(targets: List[Dict[str, object]], options: Options, tools: Tools) -> List[Plan]:
@@ -146,7 +117,7 @@ def plans(targets: List[Dict[str, object]], options: Options, tools: Tools) -> L
     stops = plan(options).blocking
     dumps = [_look(target, stops, options.enter_namespaces, tools) for target in targets]
     try:
-        _wait([dump for dump in dumps if dump is not None])
+        await_all([dump.dumper for dump in dumps if dump is not None], time.monotonic() + _PATIENCE)
         return [plan(options) if dump is None else dump.plan(options) for dump in dumps]
     finally:
         for dump in dumps:
@@ -169,16 +140,6 @@ def _look(target: Dict[str, object], stops: bool, enters: bool, tools: Tools) ->
     except Gone:
         process.close()
         return None
-
-
-def _wait(dumps: List[_Dump]) -> None:
-    limit = time.monotonic() + _PATIENCE
-    while [dump for dump in dumps if dump.running()] and time.monotonic() < limit:
-        # A signal that somebody has to hear is left pending: only that of a child's end is taken.
-        signal.sigtimedwait({signal.SIGCHLD}, 0.02)
-    for dump in dumps:
-        if dump.running():
-            dump.kill()
 
 
 def _version(text: object) -> Optional[Tuple[int, int]]:

@@ -7,24 +7,20 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple
 
-from ._admission import admit
 from ._attach import RELAX
-from ._binary import Found, Wanted, check_place, find, machine, put
-from ._credentials import Terms, policy_from_wire, ptrace_scope
+from ._credentials import ptrace_scope
 from ._detach import launch, way
+from ._errand import Arrival, Errand, answer, arrive, judged, part, rehearse
 from ._errors import HostError
-from ._guardrails import Limits, judge, read
 from ._lease import asker
 from ._plan import Options, plan
 from ._procfs import Gone, ProcessDir, boot_id
 from ._recording import Owner, Request, sampled_now
-from ._selection import Process, Selection, look
-from ._selectors import Selectors
-from ._state import Folder, base_path, locked
+from ._selection import Process, Selection
+from ._state import Folder, locked
 
 #: Starting the keeper and its recorders takes up to this long (seconds); added to the planned end.
 _STARTING = 0.4
@@ -33,17 +29,9 @@ _STARTING = 0.4
 class Order(NamedTuple):
     """The arguments of ``start``, validated."""
 
-    selectors: Selectors
+    errand: Errand
     options: Options
-    binary: Wanted
-    policy: str
-    limits: Limits
-    size: int
     keep: int
-    run: str
-    reason: str
-    by: str
-    check: bool
 
     @classmethod
     def from_wire(cls, data: Dict[str, object]) -> Order:
@@ -52,38 +40,17 @@ class Order(NamedTuple):
             raise HostError(
                 "keep is not a whole number from 10 to 86400 (s)", "got %r" % (keep,), "choose another value"
             )
-        return cls(
-            selectors=Selectors.from_wire(_object(data, "selectors")),
-            options=Options.from_wire(_object(data, "options")),
-            binary=wanted(data),
-            policy=policy_from_wire(data.get("attach_policy")),
-            limits=Limits.from_wire(_object(data, "limits")),
-            size=int(str(data.get("size", 0))),
-            keep=keep,
-            run=str(data.get("run", ""))[:200],
-            reason=str(data.get("reason", ""))[:500],
-            by=str(data.get("by", ""))[:200],
-            check=data.get("check") is True,
+        return cls(Errand.from_wire(data), Options.from_wire(part(data, "options")), keep)
+
+    def narrow(self, selection: Selection) -> Selection:
+        """With ``subprocesses`` a target below another one is sampled by that one's recorder."""
+        if not self.options.subprocesses:
+            return selection
+        chosen = {target.pid for target in selection.targets}
+        below = {target.pid: _ancestor_in(target.pid, chosen) for target in selection.targets}
+        return _without(
+            selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up}
         )
-
-
-def wanted(data: Dict[str, object]) -> Wanted:
-    """The part ``binary`` of an operation's arguments: which py-spy is meant."""
-    binary = _object(data, "binary")
-    sums = binary.get("sha256")
-    return Wanted(
-        version=str(binary.get("version", "")),
-        sha256={str(key): str(value) for key, value in sums.items()} if isinstance(sums, dict) else {},
-        directory=str(binary.get("directory", "")),
-        executable=str(binary.get("executable", "")),
-    )
-
-
-def _object(data: Dict[str, object], name: str) -> Dict[str, object]:
-    value = data.get(name, {})
-    if not isinstance(value, dict):
-        raise HostError("The argument %s is not an object" % name, repr(value)[:80], "see the architecture page")
-    return value
 
 
 def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -> Dict[str, object]:
@@ -93,44 +60,23 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
     Without targets no recording is started; nor where all of them are refused, who then are ``captures`` at once.
     """
     order = Order.from_wire(data)
-    if order.check:
-        return _rehearse(order)
+    errand, planned = order.errand, plan(order.options)
+    blocking, enters = planned.blocking, order.options.enter_namespaces
+    if errand.check:
+        return rehearse(errand, blocking, enters, order.narrow)
     way()  # a refusal comes before anything is brought
-    found, brought = bring(order.binary, order.size, payload())
-    if found is None:
-        nothing = _nothing_to_sample(order)
-        if nothing is not None:
-            return _answer(nothing, None, False)
-        _refuse_if_strained(order.limits)
-        return {"need_binary": {"architecture": machine()}}
-    os.close(found.fd)
-    selection = _targets(order, look(order.selectors, pyspy=found.version))
-    if not selection.targets:
-        return _answer(selection, None, brought)
-    _refuse_if_strained(order.limits)
-    admission = admit(selection, Terms.here(order.policy), order.options, order.limits)
-    selection, failed = admission.selection, admission.failed(order.options)
+    arrival = arrive(errand, payload(), order.narrow)
+    if not isinstance(arrival, Arrival):
+        return arrival
+    os.close(arrival.found.fd)
+    admission = judged(errand, arrival.selection, blocking, enters)
+    selection, failed = admission.selection, admission.failed(planned.measure())
     if not admission.admitted():
-        return dict(_answer(selection, order, brought), captures=failed)
+        return dict(answer(selection, arrival.brought), warnings=list(planned.reasons), captures=failed)
     with locked():
         selection = _free(selection)
-        now = time.monotonic()
-        ends_at = now + _STARTING + order.options.duration
-        request = Request(
-            options=dict(order.options._asdict()),
-            targets=[target.to_wire() for target in selection.targets if target.pid not in admission.refused],
-            refused=failed,
-            stopped=[target.pid for target in selection.targets if _is_stopped(target)],
-            binary=dict(order.binary._asdict()),
-            relax=order.policy == RELAX,
-            scope=ptrace_scope(),
-            by=asker(order.by) if order.policy == RELAX else "",
-            run=order.run,
-            reason=order.reason,
-            boot=boot_id(),
-            ends_at=ends_at,
-            keep_until_at=ends_at + order.keep,
-        )
+        admitted = [target for target in selection.targets if target.pid not in admission.refused]
+        request = _request(order, admitted, selection, failed)
         folder = Folder.create()
         try:
             request.write(folder)
@@ -143,72 +89,28 @@ def start(data: Dict[str, object], payload: Callable[[], bytes], program: str) -
         except HostError:
             folder.remove()
             raise
-    answer = _answer(selection, order, brought)
-    answer["recording"] = {"id": folder.identity, "ends_in": ends_at - time.monotonic(), "keeper": keeper}
-    return answer
+    left = request.ends_at - time.monotonic()
+    recording = {"id": folder.identity, "ends_in": left, "keeper": keeper}
+    return dict(answer(selection, arrival.brought), warnings=list(planned.reasons), recording=recording)
 
 
-def _rehearse(order: Order) -> Dict[str, object]:
-    """Check mode: the selection that a recording would have, or the HostError with which it would fail."""
-    selection = _targets(order, look(order.selectors, pyspy=order.binary.version))
-    if not selection.targets:
-        return _answer(selection, None, False)
-    _refuse_if_strained(order.limits)
-    admission = admit(selection, Terms.here(order.policy), order.options, order.limits)
-    nowhere = admission.nowhere()
-    if nowhere is not None:
-        raise nowhere
-    return _answer(admission.selection, None, False)
-
-
-def _refuse_if_strained(limits: Limits) -> None:
-    """HostError where the guardrails say so; results go where the state directory is or will be."""
-    strained = judge(limits, read(os.path.dirname(base_path())))
-    if strained is not None:
-        raise strained
-
-
-def _nothing_to_sample(order: Order) -> Optional[Selection]:
-    """The selection where it holds no target, so that nothing is brought; a first look does without CPU times."""
-    if look(order.selectors, 0, order.binary.version).targets:
-        return None
-    selection = look(order.selectors, pyspy=order.binary.version)
-    return None if selection.targets else selection
-
-
-def bring(binary: Wanted, size: int, payload: bytes) -> Tuple[Optional[Found], bool]:
-    """The right py-spy on this host, and whether it was put there now; (None, False) when it has to be brought."""
-    found = find(binary)
-    if found is not None:
-        return found, False
-    check_place(binary, size)
-    if not payload:
-        return None, False
-    return put(binary, payload), True
-
-
-def _answer(selection: Selection, order: Optional[Order], brought: bool) -> Dict[str, object]:
-    plans = [] if order is None else [list(plan(order.options).reasons)]
-    return {
-        "selection": selection.to_wire(),
-        "warnings": plans[0] if plans else [],
-        "facts": {
-            "architecture": os.uname().machine,
-            "kernel": os.uname().release,
-            "python": "%d.%d.%d" % sys.version_info[:3],
-        },
-        "binary_changed": brought,
-    }
-
-
-def _targets(order: Order, selection: Selection) -> Selection:
-    """With ``subprocesses`` a target below another one is sampled by that one's recorder."""
-    if not order.options.subprocesses:
-        return selection
-    chosen = {target.pid for target in selection.targets}
-    below = {target.pid: _ancestor_in(target.pid, chosen) for target in selection.targets}
-    return _without(
-        selection, {pid: "sampled with its ancestor %d (subprocesses)" % up for pid, up in below.items() if up}
+def _request(order: Order, admitted: List[Process], selection: Selection, failed: List[Dict[str, object]]) -> Request:
+    errand = order.errand
+    ends_at = time.monotonic() + _STARTING + order.options.duration
+    return Request(
+        options=dict(order.options._asdict()),
+        targets=[target.to_wire() for target in admitted],
+        refused=failed,
+        stopped=[target.pid for target in selection.targets if _is_stopped(target)],
+        binary=dict(errand.binary._asdict()),
+        relax=errand.policy == RELAX,
+        scope=ptrace_scope(),
+        by=asker(errand.by) if errand.policy == RELAX else "",
+        run=errand.run,
+        reason=errand.reason,
+        boot=boot_id(),
+        ends_at=ends_at,
+        keep_until_at=ends_at + order.keep,
     )
 
 

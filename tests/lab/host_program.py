@@ -122,6 +122,32 @@ class Host:
             answer = self.ask("start", order, payload)
         return answer
 
+    def dump(
+        self,
+        pids: list[int],
+        policy: str = "auto",
+        limits: dict[str, Any] | None = None,
+        role: str = "any",
+        check: bool = False,
+        most: int = 64,
+        **options: Any,
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """One pass of ``dump``: its answer, and the looks at each target (as :class:`Dump` takes them)."""
+        import base64
+        import zlib
+
+        order = {**self.order(pids, policy=policy, limits=limits, role=role), "options": options, "check": check}
+        order["selectors"]["max_targets"] = most
+        answer = self.ask("dump", order)
+        if "need_binary" in answer:
+            answer = self.ask("dump", order, _fetch.compressed(_releases.NEWEST, answer["need_binary"]["architecture"]))
+        bodies = base64.b64decode(answer.get("data", ""))
+        looks = []
+        for capture in answer.get("captures", ()):
+            body, bodies = bodies[: capture["size"]], bodies[capture["size"] :]
+            looks.append(json.loads(zlib.decompress(body)) if body else {})
+        return answer, looks
+
     def collect(self, recording: str) -> tuple[dict[str, Any], list[bytes]]:
         """The finished recording: its head, and the compressed body of each capture."""
         import base64

@@ -1,0 +1,265 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "looks" of the host wing (private to the collection): one target of a dump, over all looks at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from typing import Dict, List, Optional, Tuple
+
+from ._attach import RELAX, Identity, Verdict, identity
+from ._credentials import look_at
+from ._dump_options import Options, measure
+from ._dumper import Dumper, Tools
+from ._entering import Holder, intruded
+from ._errors import HostError
+from ._evidence import Trace
+from ._launch import Role, exit_text
+from ._namespaces import Door, open_door
+from ._plan import Facts, stopping
+from ._procfs import Gone, ProcessDir, parse_maps
+from ._pyspy import diagnose, dump_arguments, explained, refused, was_refused
+from ._resumer import resume
+from ._selection import Process
+from ._thread_times import Named, times
+
+#: A target that runs changes its stacks while they are read: such a look is tried this often.
+_ATTEMPTS = 3
+#: Most bytes of all looks at one target, as JSON.
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class Subject:
+    """One target. ``failure`` is why there are no (more) looks at it."""
+
+    def __init__(self, target: Process, options: Options) -> None:
+        self.target = target
+        self.failure: Optional[HostError] = None
+        self.door: Optional[Door] = None
+        self.dumper = Dumper()
+        self.process: Optional[ProcessDir] = None
+        self.blocking, self.native = options.stops(), options.native
+        self._options = options
+        self._notes: List[str] = []
+        self._looks: List[bytes] = []
+        self._size = self._attempt = self._errors = 0
+        self._last_words = ""
+        self._others: Optional[int] = None
+        self._verdict: Optional[Verdict] = None
+        self._relaxed = False
+        self._attach = ""
+        self._command_line: Optional[List[str]] = None
+        self._began, self._ticks = time.time(), time.monotonic()
+        self._ended, self._seconds = self._began, 0.0
+        self._before = Trace(target.pid, "", 0, "", 0, "not attached to")
+
+    def hold(self, tools: Tools) -> None:
+        """Hold the process that was chosen, and see how it may be looked at."""
+        try:
+            self.process = ProcessDir(self.target.pid)
+            if self.process.start != self.target.start:
+                raise Gone(self.target.pid)
+            self._before = Trace(self.target.pid, self.process.state, self.process.tracer_pid, "", 0)
+            if self._options.command_lines:
+                self._command_line = list(self.process.argv())
+            self._choose_way(self.process)
+            self._open_door(self.process, tools)
+        except Gone:
+            self._gone()
+
+    def _choose_way(self, process: ProcessDir) -> None:
+        contained = len(process.status().nspids) > 1
+        inside = self._options.enter_namespaces and contained
+        stuck = self.blocking and look_at(process, True).stuck
+        facts = Facts(contained=contained, inside=inside, stuck=stuck)
+        options = self._options
+        self.blocking, self.native = stopping(options.native, options.nonblocking, facts, self._notes)
+        if self.blocking:
+            self._notes.append("the target was stopped for each dump" + (", for native frames" if self.native else ""))
+        if any("/gevent/" in path for path in parse_maps(process.maps() or b"")):
+            self._notes.append("gevent: of all greenlets of a thread only the one that runs is seen")
+
+    def _open_door(self, process: ProcessDir, tools: Tools) -> None:
+        if not self._options.enter_namespaces:
+            return
+        try:
+            verdict = tools.terms.judge(look_at(process, self.blocking), self.blocking)
+            self.door = open_door(process, tools.terms.us, verdict.way)
+            if self.door is not None:
+                self._notes.append("looked at from inside its container's namespaces, as asked for")
+        except HostError as error:
+            self.failure = error
+
+    def begin(self, tools: Tools) -> bool:
+        """Start one look; False where none could be started."""
+        if self.failure is not None or self.process is None:
+            return False
+        self._attempt += 1
+        self.dumper = Dumper()
+        try:
+            role = self._judge(self.process, tools)
+            if self.failure is None:
+                pid = self.door.inner if self.door is not None else self.process.pid
+                arguments = dump_arguments(pid, self.blocking, self.native, self._options.local)
+                whole = Role(tools.kernel, role, tools.terms.us.effective, os.getpid(), self.door)
+                self.dumper.start(tools, arguments, whole)
+        except Gone:
+            self._gone()
+        except OSError as error:
+            self.failure = HostError("py-spy could not be started", str(error), "see what this host is short of")
+        except HostError as error:
+            self.failure = error
+        if self.failure is not None:
+            self.dumper.close()
+        return self.failure is None
+
+    def _judge(self, process: ProcessDir, tools: Tools) -> Optional[Identity]:
+        """What py-spy has to become for this target; sets the failure where the kernel would refuse it anyway."""
+        target = look_at(process, False)
+        self._relaxed = tools.terms.policy == RELAX
+        self._verdict = tools.terms.judge(target, self.blocking)
+        if self._verdict.allowed is False:
+            self.failure = refused(self._verdict, "")
+            return None
+        role = identity(self._verdict.way, tools.terms.us, target)
+        self._attach = tools.terms.describe(self._verdict.way, role.uid if role else tools.terms.us.uid)
+        return role
+
+    def take(self) -> bool:
+        """Take what has come of the look that was begun; True when it is worth another attempt at once."""
+        try:
+            output = self.dumper.output()
+            stdout, stderr = self.dumper.words()
+            killed = self.dumper.killed
+        finally:
+            self.dumper.close()
+        if killed and self.blocking and self.process is not None and self._before.state_before not in ("T", "t"):
+            if resume(self.process):
+                self._before = self._before._replace(note="was left stopped; resumed")
+        if self.failure is not None:
+            return False
+        if output is not None and self._understood(output):
+            self._attempt = 0
+            self._ended, self._seconds = time.time(), time.monotonic() - self._ticks
+            return False
+        return self._missed(killed, stdout, stderr)
+
+    def _understood(self, output: bytes) -> bool:
+        try:
+            threads = json.loads(output)
+            named = [Named(row.get("os_thread_id"), str(row.get("thread_name") or "")) for row in threads]
+            assert self.process is not None
+            found = times(self.process, named, self._inner_ids())
+            if self.process.state in ("Z", "X"):
+                raise Gone(self.target.pid)
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            return False
+        except Gone:
+            self._gone()
+            return True
+        for row, seconds in zip(threads, found.each):
+            row.pop("pid", None)
+            row["cpu"] = seconds
+        look = json.dumps({"at": time.monotonic(), "cpu": found.process, "threads": threads}).encode()
+        if self._size + len(look) > _MOST_BYTES:
+            self.failure = HostError("more looks at this target would be too large", "", "ask for fewer dumps")
+            return True
+        self._looks.append(look)
+        self._size += len(look)
+        self._others = max(0, found.threads - len(threads))
+        return True
+
+    def _inner_ids(self) -> bool:
+        """Does py-spy name threads as the target itself does? So they are in Python's memory, from 3.11 on."""
+        if self.process is None or len(self.process.status().nspids) < 2:
+            return False
+        return True
+
+    def _missed(self, killed: bool, stdout: str, stderr: str) -> bool:
+        if killed:
+            self._errors += 1
+            self._last_words = "py-spy did not end in time and was killed"
+            return False
+        found = diagnose(exit_text(self.dumper.status), "", stderr or stdout[:500])
+        again = self._attempt < _ATTEMPTS and not was_refused(stderr) and self._is_there()
+        if again:
+            return True
+        self._errors += 1
+        self._attempt = 0
+        self._last_words = found.reason
+        if not self._is_there():
+            self._gone()
+        elif not self._looks:
+            self.failure = explained(found, stderr, None if self.door else self._verdict, self._relaxed)
+        return False
+
+    def _is_there(self) -> bool:
+        try:
+            return self.process is not None and self.process.state not in ("Z", "X")
+        except Gone:
+            return False
+
+    def _gone(self) -> None:
+        when = "after %d of %d dumps" % (len(self._looks), self._options.looks)
+        self.failure = HostError("the target ended %s" % when, "PID %d" % self.target.pid, "select again")
+
+    def intruded(self, holder: Holder) -> None:
+        """Somebody has come into the container who could take py-spy over: it ends at once."""
+        self.failure = intruded(holder)
+        if self.dumper.running():
+            self.dumper.kill()
+
+    def settle(self) -> Trace:
+        """What was read of the target before and after; everything held is let go."""
+        trace = self._before
+        if self.process is not None and trace.state_before:
+            try:
+                state, tracer = self.process.state, self.process.tracer_pid
+                if state in ("Z", "X"):
+                    raise Gone(self.target.pid)
+                trace = trace._replace(state_after=state, tracer_after=tracer)
+            except Gone:
+                trace = trace._replace(note="ended meanwhile")
+        for held in (self.process, self.door):
+            if held is not None:
+                held.close()
+        return trace
+
+    def capture(self) -> Tuple[Dict[str, object], bytes]:
+        """Its head as it crosses the wire, and the compressed looks."""
+        body = b""
+        notes = list(self._notes)
+        failure = self.failure
+        if self._looks:
+            others = b"null" if self._others is None else b"%d" % self._others
+            body = zlib.compress(b'{"looks": [' + b", ".join(self._looks) + b'], "others": ' + others + b"}", 6)
+            if failure is not None:
+                notes.append(failure.reason)
+            if self._errors:
+                notes.append("%d dumps failed: %s" % (self._errors, self._last_words))
+            failure = None
+        elif failure is None:
+            failure = HostError("no dump of it was made in time", self._last_words, "raise the deadline")
+        head: Dict[str, object] = {
+            "process": self.target.to_wire(),
+            "measure": measure(self.blocking, self.native),
+            "outcome": "failed" if failure else "profiled",
+            "samples": len(self._looks),
+            "errors": self._errors,
+            "began": self._began,
+            "ended": self._ended,
+            "seconds": self._seconds,
+            "size": len(body),
+            "notes": notes,
+            "attach": self._attach,
+            "segment": 1,
+            "harm": None,
+            "command_line": self._command_line,
+        }
+        head.update(failure.to_wire() if failure else {"reason": "", "detail": "", "remedy": ""})
+        return head, body
