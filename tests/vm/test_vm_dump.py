@@ -63,7 +63,7 @@ def test_when_the_program_is_killed_the_scope_comes_back(machine: Machine, tmp_p
     play = threading.Thread(target=lambda: runs.append(dump(machine, tmp_path, **settings)))
     play.start()
     await_condition("the scope to be lowered", lambda: machine.scope() == 0)
-    [program] = [one.pid for one in machine.processes() if re.match(r"\S*python\S* -I -S -c ", one.words)]
+    [program] = [one.pid for one in machine.processes() if re.match(r"\S*python\S* -I -S -c ", one.command)]
     machine.run(f"kill -9 {program}")
     await_condition("the scope to come back", lambda: machine.scope() == 1)
     play.join()
