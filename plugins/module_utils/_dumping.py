@@ -26,11 +26,11 @@ from ._evidence import joined, to_wire
 from ._exposure import Exposure
 from ._launch import give_way, sealed
 from ._lease import asker
-from ._looks import Subject
 from ._namespaces import Guard
 from ._privileges import Kernel
 from ._resumer import Resumer, running
 from ._selection import Selection
+from ._subject import Subject
 
 #: Dumps at the same time: more than there are CPUs makes all of them late.
 _AT_ONCE = min(8, max(2, os.cpu_count() or 1))
