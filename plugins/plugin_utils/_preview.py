@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ._errors import FleetError
-from ._render._text import names, row
-from ._summary import group, plural
-from ._wire import Process, Selection, printable
+from ._fields import printable
+from ._render._text import names, plural, row
+from ._summary import group
+from ._wire import Process, Selection
 
 _MOST_SKIPS = 6
 #: How reasons begin that nobody asks about: they come last.

@@ -23,9 +23,9 @@ from ._formats import _folded, _speedscope
 from ._profile import Profile, describe, functions, hottest, merge, rooted
 from ._render._page import page
 from ._render._svg import Heading, render
-from ._render._text import interval
+from ._render._text import interval, plural
 from ._run import Run, stem
-from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot, plural
+from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
 from ._wire import Capture, ErrorText, HostRecord, JsonObject
 
 _STATE = "report.json"

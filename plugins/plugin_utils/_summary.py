@@ -17,9 +17,10 @@ from typing import Any
 
 from ._errors import one_line
 from ._evidence import doubts, exposure_text
+from ._fields import printable
 from ._profile import KINDS
-from ._render._text import code, cut, interval, markdown, names, place, row
-from ._wire import Capture, ErrorText, HostRecord, JsonObject, printable
+from ._render._text import code, cut, interval, markdown, names, place, plural, row
+from ._wire import Capture, ErrorText, HostRecord, JsonObject
 
 #: Most reasons of one sort in the summary; the report has them all.
 _MOST_REASONS = 4
@@ -186,10 +187,6 @@ class Summary:
 
 def _samples(picture: Picture) -> str:
     return f"{picture.samples} of {plural(picture.targets, 'target')}"
-
-
-def plural(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}{'es' if word.endswith('s') else 's'}"
 
 
 def _percent(hot: Hot) -> str:
