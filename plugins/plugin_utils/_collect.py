@@ -223,6 +223,8 @@ def _store(
     """
     size = 0
     try:
+        if capture.is_dump:
+            raise WireError("A host sent a dump in place of a recording")
         document = unpacked(body, room)
         size = len(document)
         data = write(parse(document), f"{record.host} {capture.process.name}")

@@ -199,13 +199,13 @@ def _frames(group: Group) -> list[tuple[str, str]]:
     for before, index in zip([-1, *shown], shown, strict=False):
         if index > before + 1:
             rows.append((" ", f"… {plural(index - before - 1, 'more frame')}"))
-        rows.append((">" if index == culprit and set(group.states) != {IDLE} else " ", _frame_text(group, index)))
+        rows.append((">" if index == culprit and set(group.states) != {IDLE} else " ", frame_text(group, index)))
     if len(group.stack) > shown[-1] + 1:
         rows.append((" ", f"… {plural(len(group.stack) - shown[-1] - 1, 'more frame')}"))
     return rows
 
 
-def _frame_text(group: Group, index: int) -> str:
+def frame_text(group: Group, index: int) -> str:
     """Function, file and line; where lines differ, how many threads are on which."""
     code = group.stack[index]
     lines = {line: number for line, number in group.lines(index).items() if line}
@@ -244,7 +244,8 @@ def differs(branch: Branch, above: Branch | None) -> str:
         return names(sorted(branch.hosts), 2)
     if branch.processes == above.processes:
         return ""
-    return names([f"{host} pid {pid}" for host, pid in branch.processes], 2)
+    few = len(branch.processes) <= 2
+    return names([f"{host} pid {pid}" for host, pid in branch.processes]) if few else ""
 
 
 def branch_text(branch: Branch) -> str:
