@@ -4,8 +4,8 @@
 
 """``make bench``: ``profile.yml`` beside a bare ssh loop and a plain playbook, on hosts of the lab, in one run.
 
-Then what profiling costs the targets, and what finding them costs a host of 2,000 processes. Each can be had alone:
-``python -m bench run``, ``harm``, ``selection``.
+Then what profiling costs the targets, what finding them costs a host of 2,000 processes, and ``dump.yml`` beside a bare
+ssh loop. Each can be had alone: ``python -m bench run``, ``harm``, ``selection``, ``dumps``.
 
 Times mean little by themselves on a shared machine: read the ratios.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 
-from . import harm, selection
+from . import dumps, harm, selection
 from .contestants import FORKS, WINDOW, Arena, Cost, bare, fleet, plain, warm_bare
 
 SIZES = (1, 10, 20)
@@ -29,8 +29,8 @@ CONTESTANTS: dict[str, Callable[[Arena, Path], None]] = {"bare": bare, "plain": 
 
 
 def main(what: list[str]) -> int:
-    if not set(what) <= {"run", "harm", "selection"}:
-        print("usage: python -m bench [run] [harm] [selection]", file=sys.stderr)
+    if not set(what) <= {"run", "harm", "selection", "dumps"}:
+        print("usage: python -m bench [run] [harm] [selection] [dumps]", file=sys.stderr)
         return 2
     failed = 0
     if "run" in what or not what:
@@ -39,6 +39,8 @@ def main(what: list[str]) -> int:
         failed |= harm.main()
     if "selection" in what or not what:
         failed |= selection.main()
+    if "dumps" in what or not what:
+        failed |= dumps.main()
     return failed
 
 

@@ -20,6 +20,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
 from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host, state_of, target
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
+from .test_harm import stuck, thread_states
 from .test_host_program import PYTHONS
 
 #: Sleeps in C code that asks nobody whether it may: as a thread that waits for a lock.
@@ -251,5 +252,18 @@ def test_what_cannot_be_done_is_said(host: Host) -> None:
         answer, _dumped = host.dump([busy.pid], check=True)
         assert answer["ok"] and "captures" not in answer
         assert [one["pid"] for one in answer["selection"]["targets"]] == [busy.pid]
+    answer, dumped = host.dump([], limits={"max_load": 0}, most=64, pattern="nobody-has-this")
+    assert answer["ok"] and answer["captures"] == [] and answer["evidence"] is None and not dumped
     answer, _dumped = host.dump([busy.pid])
     assert answer["ok"] is False and str(busy.pid) in str(answer["error"])
+
+
+@pytest.mark.parametrize("wish", [{"nonblocking": False}, {"native": True}])
+def test_a_target_with_a_thread_in_state_d_is_not_stopped(host: Host, wish: dict[str, bool]) -> None:
+    with stuck() as pid:
+        answer, dumped = host.dump([pid], count=2, interval=0, **wish)
+        heads = {head["process"]["pid"]: head for head in answer["captures"]}
+        assert heads[pid]["outcome"] == "profiled" and not heads[pid]["measure"]["blocking"], heads
+        assert "uninterruptible sleep (state D)" in "; ".join(heads[pid]["notes"])
+        assert len(dumped[list(heads).index(pid)]["looks"]) == 2
+        assert "D" in thread_states(pid) and "T" not in thread_states(pid).upper()

@@ -364,3 +364,29 @@ def test_in_our_own_namespaces_there_is_nothing_to_enter(host: Host) -> None:
             assert "inside" not in notes(capture)
         finally:
             here.kill()
+
+
+@pytest.mark.parametrize("kind", BOXES)
+def test_a_dump_from_inside(host: Host, kind: str) -> None:
+    with BOXES[kind]() as box:
+        pid = target(box)
+        asked = {"count": 2, "interval": 0, "native": True, "limits": ANY_LOAD}
+        answer, [dumped] = host.dump([pid], enter_namespaces=True, **asked)
+        [capture] = answer["captures"]
+        assert capture["outcome"] == "profiled" and capture["measure"]["native"], capture
+        assert "from inside its container's namespaces" in notes(capture)
+        threads = {row["thread_name"]: row for row in dumped["looks"][-1]["threads"]}
+        assert {"nanosleep", "clock_nanosleep"} & {frame["name"] for frame in threads["Thread-1 (wait)"]["frames"]}
+        assert threads["MainThread"]["cpu"] > threads["Thread-1 (wait)"]["cpu"] > 0
+        without, _looks = host.dump([pid], **asked)
+        assert "pyspy_enter_namespaces" in notes(without["captures"][0])
+        assert not without["captures"][0]["measure"]["native"]
+
+
+def test_a_dump_does_not_go_in_where_a_recording_would_not(host: Host) -> None:
+    with sandbox() as box:
+        pid = target(box)
+        box.start(*SLEEPER, capable=True)
+        answer, _looks = host.dump([pid], enter_namespaces=True, limits=ANY_LOAD)
+        [capture] = answer["captures"]
+        assert capture["outcome"] == "failed" and "holds CAP_SYS_PTRACE" in capture["reason"], capture
