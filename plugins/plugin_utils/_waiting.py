@@ -111,6 +111,9 @@ PLACES = (
     Place(("_read_from_socket", "/redis/_parsers/socket.py"), ("run", "/redis/client.py"), 10),
     # and supervisord 4.3.
     Place(("_poll_fds", "/supervisor/poller.py")),
+    # The threads with which a pool of connections runs itself: psycopg_pool 3.3.
+    Place(("wait", "/threading.py"), ("worker", "/psycopg_pool/pool.py"), 3),
+    Place(("wait", "/threading.py"), ("run", "/psycopg_pool/sched.py"), 2),
 )
 
 #: Frames below a thread's own function: ``Thread.run`` may be the user's own, ``_bootstrap_inner`` never is.
