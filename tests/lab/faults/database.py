@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "faults" of the lab (private to the collection): a PostgreSQL of our own, Debian's, that nobody else can reach."""
+"""Room "faults" of the lab (private to the collection): a PostgreSQL of our own that nobody else can reach."""
 
 from __future__ import annotations
 

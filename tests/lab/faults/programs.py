@@ -45,15 +45,16 @@ def reserve():
         return b"reserved"
 
 def recount():
-    with open("stock.lock", "w") as lock, socket.create_connection(("127.0.0.1", int(os.environ["SILENT_PORT"]))) as supplier:
+    with open("stock.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return supplier.recv(1)  # the lock is held
+        with socket.create_connection(("127.0.0.1", int(os.environ["SILENT_PORT"]))) as supplier:
+            return supplier.recv(1)  # the lock is held
 
 def app(environ, start_response):
     body = recount() if environ["PATH_INFO"] == "/recount" else reserve()
     start_response("200 OK", [])
     return [body]
-""".replace(" as lock, socket", " as lock, \\\n            socket")
+"""
 
 #: A pool of connections in each worker. A refund asks the bank, which does not answer, before it commits.
 PAYMENTS = """
