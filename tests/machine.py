@@ -25,6 +25,7 @@ PROGRAMS = {
     "lxc-start": "lxc",
     "mke2fs": "e2fsprogs",
     "newuidmap": "uidmap",
+    "pg_ctlcluster": "postgresql",
     "pgrep": "procps",
     "podman": "podman",
     "pypy3": "pypy3",

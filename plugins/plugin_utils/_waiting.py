@@ -46,7 +46,7 @@ class Place(NamedTuple):
     reach: int = 0
 
 
-#: Seen by py-spy 0.4.3 in CPython 3.8 to 3.13, but for those of uvloop and gunicorn: these were not watched yet.
+#: All were watched with py-spy 0.4.3: Python's own in CPython 3.8 to 3.13, the services in CPython 3.11.
 PLACES = (
     # Event loops and servers between two events.
     Place(("select", "/selectors.py"), ("_run_once", "/asyncio/base_events.py"), 1),
@@ -73,11 +73,48 @@ PLACES = (
     # The main thread, while the others work.
     Place(("_shutdown", "/threading.py")),
     Place(("_wait_for_tstate_lock", "/threading.py"), ("_shutdown", "/threading.py"), 1),
-    # gunicorn between two requests.
+    # Servers between two requests, and their masters: gunicorn 20.1, 23.0 and 27.0,
     Place(("wait", "/gunicorn/workers/sync.py")),
     Place(("select", "/selectors.py"), ("run", "/gunicorn/workers/gthread.py"), 2),
-    Place(("wait_for_signals", "/gunicorn/arbiter.py")),
+    Place(("wait_for_signals", "/gunicorn/arbiter.py")),  # 27.0
     Place(("sleep", "/gunicorn/arbiter.py")),
+    # gevent 26.9, whose loop is C code,
+    Place(("run", "/gevent/hub.py")),
+    # waitress 3.0,
+    Place(("wait", "/threading.py"), ("handler_thread", "/waitress/task.py"), 1),
+    Place(("poll", "/waitress/wasyncore.py")),
+    # uvicorn 0.54 and hypercorn 0.18 with several workers,
+    Place(("_recv", "/multiprocessing/connection.py"), ("pong", "/uvicorn/supervisors/multiprocess.py"), 3),
+    Place(("wait", "/threading.py"), ("run", "/uvicorn/supervisors/multiprocess.py"), 2),
+    Place(("select", "/selectors.py"), ("run", "/hypercorn/run.py"), 2),
+    # granian 2.8, which serves in code of Rust.
+    Place(("_spawn_asgi_lifespan_worker", "/granian/server/mp.py")),
+    Place(("poll", "/multiprocessing/popen_fork.py"), ("_watcher", "/granian/server/common.py"), 3),
+    Place(("wait", "/threading.py"), ("_serve_loop", "/granian/server/common.py"), 2),
+    # Workers of queues between two jobs, and their masters: Celery 5.7 (billiard 4.3, kombu 5.7), with a broker in
+    # files, which is asked again and again, and with Redis,
+    Place(("_recv", "/billiard/connection.py"), ("workloop", "/billiard/pool.py"), 6),
+    Place(("__enter__", "/billiard/synchronize.py"), ("workloop", "/billiard/pool.py"), 4),
+    Place(("wait", "/threading.py"), ("body", "/billiard/pool.py"), 2),
+    Place(("_poll", "/billiard/connection.py"), ("_process_result", "/billiard/pool.py"), 5),
+    Place(("body", "/billiard/pool.py")),
+    Place(("run", "/celery/utils/timer2.py")),
+    Place(("start", "/celery/beat.py")),
+    Place(("drain_events", "/kombu/transport/virtual/base.py")),
+    Place(("poll", "/kombu/utils/eventio.py")),
+    # dramatiq 2.2,
+    Place(("worker_process", "/dramatiq/cli.py")),
+    Place(("run", "/dramatiq/middleware/time_limit.py")),
+    Place(("select", "/selectors.py"), ("watch_logs", "/dramatiq/cli.py"), 2),
+    Place(("select", "/selectors.py"), ("main", "/dramatiq/cli.py"), 4),
+    # rq 3.0 (redis 8.1),
+    Place(("_read_from_socket", "/redis/_parsers/socket.py"), ("dequeue_any", "/rq/queue.py"), 13),
+    Place(("_read_from_socket", "/redis/_parsers/socket.py"), ("run", "/redis/client.py"), 10),
+    # and supervisord 4.3.
+    Place(("_poll_fds", "/supervisor/poller.py")),
+    # The threads with which a pool of connections runs itself: psycopg_pool 3.3.
+    Place(("wait", "/threading.py"), ("worker", "/psycopg_pool/pool.py"), 3),
+    Place(("wait", "/threading.py"), ("run", "/psycopg_pool/sched.py"), 2),
 )
 
 #: Frames below a thread's own function: ``Thread.run`` may be the user's own, ``_bootstrap_inner`` never is.
