@@ -17,9 +17,10 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import (
     wait_for_window,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import Fields
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Fields, HostRecord, JsonObject, Selection
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import HostRecord, JsonObject, Selection
 
 
 class ActionModule(HostAction):
@@ -36,11 +37,12 @@ class ActionModule(HostAction):
         run = self.open_run(options)
         if options["recording"]:
             wait_for_window(run, options["not_before"])
-            record = run.host(self.host) or HostRecord(self.host, "recording", self.groups)
+            record = HostRecord(self.host, "recording", self.groups, recording=options["recording"])
             with self.losses_recorded(run, record):
-                record = collect(self, run, replace(record, recording=options["recording"]))
+                record = collect(self, run, record)
             require_result(record)
-            return {"changed": False, **self.outcome(run, record)}
+            # Those that were refused when it started belong to it.
+            return {"changed": False, **self.outcome(run, run.before(self.host) or record)}
         return self._collect_left(run, options["run"])
 
     def _collect_left(self, run: Run, wanted: str) -> JsonObject:
@@ -49,7 +51,7 @@ class ActionModule(HostAction):
             recordings, left = self._waiting(wanted)
             note = "its recordings may still have a controller" if left else "no recording waits on this host"
             record = replace(record, warnings=tuple(left), selection=Selection(notes=(note,)))
-            run.write_host(record)
+            self.keep(run, record)
             for recording in recordings:
                 record = collect(self, run, replace(record, recording=recording))
         require_result(record)

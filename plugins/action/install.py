@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import INSTALL_ARGUMENTS
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import Fields
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Fields, JsonObject
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import JsonObject
 
 
 class ActionModule(HostAction):

@@ -18,22 +18,21 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     RUN_ARGUMENTS,
     SAMPLING_ARGUMENTS,
     SELECTOR_ARGUMENTS,
+    VISIT_ARGUMENTS,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import collect, require_result, wait_for_window
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import Fields
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
-    Fields,
-    HostRecord,
-    JsonObject,
-    Selection,
-)
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._visit import VisitAction
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import HostRecord, JsonObject
 
 
-class ActionModule(HostAction):
+class ActionModule(VisitAction):
     """One host: select, bring py-spy where it is missing, leave the keeper behind."""
 
+    operation = "start"
+    parts = {"selectors": SELECTOR_ARGUMENTS, "options": SAMPLING_ARGUMENTS, "limits": GUARDRAIL_ARGUMENTS}
+    places = RUN_ARGUMENTS
     arguments = {
         **SELECTOR_ARGUMENTS,
         **SAMPLING_ARGUMENTS,
@@ -41,98 +40,32 @@ class ActionModule(HostAction):
         **GUARDRAIL_ARGUMENTS,
         **INSTALL_ARGUMENTS,
         **RUN_ARGUMENTS,
+        **VISIT_ARGUMENTS,
         **RECORD_ARGUMENTS,
     }
 
-    def refused(self, error: FleetError) -> None:
-        """The report speaks of this host, too; where it goes is known without the option that is wrong."""
-        if not self.check_mode:
-            where = {name: self._task.args.get(name) or spec["default"] for name, spec in RUN_ARGUMENTS.items()}
-            self.write_failure(self.open_run(where), HostRecord(self.host, "failed", self.groups), error)
-
-    def perform(self, options: dict[str, Any]) -> JsonObject:
-        if self.check_mode:
-            return self._plan(options)
-        run = self.open_run(options)
-        record = HostRecord(host=self.host, status="opted_out", groups=self.groups)
-        if not options["enabled"]:
-            run.write_host(record)
-            return {
-                "changed": False,
-                "skipped": True,
-                "msg": f"{self.host} is opted out: pyspy_enabled is false for it",
-            }
-        with self.losses_recorded(run, record):
+    def visit(self, options: dict[str, Any], run: Run) -> JsonObject:
+        with self.losses_recorded(run, self.fresh()), self.in_time():
             record, ends_in = self._start(options, run)
-        run.write_host(record)
+        self.keep(run, record)
         ends = time.time() + ends_in
         if options["wait"] and record.recording:
-            wait_for_window(run, ends)
-            with self.losses_recorded(run, record):
+            with self.in_time():
+                wait_for_window(run, ends)
+            with self.losses_recorded(run, record), self.in_time():
                 record = collect(self, run, record)
             require_result(record)
-        return self._result(run, record, ends)
-
-    def _plan(self, options: dict[str, Any]) -> JsonObject:
-        if not options["enabled"]:
-            return {
-                "changed": False,
-                "skipped": True,
-                "msg": f"{self.host} is opted out: pyspy_enabled is false for it",
-            }
-        answer = self.ask_with_binary("start", {**self._order(options, ""), "check": True}, options)
-        selection = Selection.from_wire(answer.get("selection"))
-        return {"changed": False, **selection.to_result()}
-
-    def _order(self, options: dict[str, Any], run: str) -> JsonObject:
-        return {
-            "selectors": {name: options[name] for name in SELECTOR_ARGUMENTS},
-            "options": {name: options[name] for name in SAMPLING_ARGUMENTS},
-            "attach_policy": options["attach_policy"],
-            "limits": {name: options[name] for name in GUARDRAIL_ARGUMENTS},
-            "keep": options["keep"],
-            "reason": options["reason"],
-            "by": self.asker,
-            "run": run,
-        }
+        return {"recording": record.recording, "ends": ends, **self.found(run, record)}
 
     def _start(self, options: dict[str, Any], run: Run) -> tuple[HostRecord, float]:
-        answer = self.ask_with_binary("start", self._order(options, run.path.rpartition("/")[2]), options)
-        fields = Fields(answer, "answer to start")
+        fields = self.order(options, run, keep=options["keep"])
         started = fields.value("recording")
         identity, ends_in = "", 0.0
         if started is not None:
             inner = Fields(started, "recording")
             identity, ends_in = inner.text("id"), inner.number("ends_in")
-        refused = fields.rows("captures")
-        record = HostRecord.from_wire(
-            {
-                "host": self.host,
-                "status": "recording" if identity else "collected" if refused else "nothing",
-                "groups": list(self.groups),
-                "recording": identity,
-                "selection": fields.value("selection"),
-                "captures": refused,
-                "evidence": None,
-                "warnings": list(fields.texts("warnings")),
-                "facts": {**fields.mapping("facts"), "py-spy": options["version"]},
-                "binary_changed": fields.boolean("binary_changed"),
-            }
-        )
+        status = "recording" if identity else "collected" if fields.rows("captures") else "nothing"
+        record = self.record(status, fields, options["version"], recording=identity)
         # Where nothing was started, nothing can have been profiled, whatever the host says.
-        failed = tuple(replace(capture, outcome="failed", file="") for capture in record.captures)
+        failed = tuple(replace(capture, outcome="failed") for capture in record.captures)
         return replace(record, captures=failed), ends_in
-
-    def _result(self, run: Run, record: HostRecord, ends: float) -> JsonObject:
-        result: JsonObject = {
-            "changed": record.binary_changed,
-            "run_dir": run.path,
-            "recording": record.recording,
-            "ends": ends,
-            "targets": len(record.selection.targets),
-            "skipped_processes": record.selection.considered - len(record.selection.targets),
-            "found": record.selection.considered,
-            "notes": list(record.selection.notes),
-        }
-        result.update(self.outcome(run, record))
-        return result

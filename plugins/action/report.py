@@ -17,6 +17,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetEr
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, may_print, verdict
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._summary import verb
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._version import collection_version
 
 
@@ -34,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         host = str(variables["inventory_hostname"])
         try:
             if self._task.check_mode:
-                _show_plan(arguments["planned"], host, variables)
+                _show_plan(arguments, host, variables)
                 return {**result, **verdict_on_plan(arguments["planned"].get(host))}
             return {**result, **_report(arguments, host, variables)}
         except FleetError as error:
@@ -47,7 +48,8 @@ def _report(arguments: Mapping[str, Any], host: str, variables: Mapping[str, Any
     summary = build(run, _context(arguments, variables))
     if may_print(run, host, _texts(variables.get("ansible_play_batch"))):
         display = Display()
-        for line in summary.lines(max(60, min(display.columns or 80, 120))):
+        width = max(60, min(display.columns or 80, 120))
+        for line in summary.brief() if arguments["brief"] else summary.lines(width):
             display.display(line)
     wrong = verdict(run.host(host), str(arguments["fail_on"]))
     if wrong is not None:
@@ -71,14 +73,16 @@ def _context(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> Cont
         hosts=tuple(_texts(variables.get("ansible_play_hosts_all"))),
         parameters=arguments["parameters"],
         versions={"pyspy.fleet": collection_version(), "ansible-core": ansible_version},
+        order=str(arguments["order"]),
     )
 
 
-def _show_plan(planned: Mapping[str, object], host: str, variables: Mapping[str, Any]) -> None:
+def _show_plan(arguments: Mapping[str, Any], host: str, variables: Mapping[str, Any]) -> None:
     hosts = _texts(variables.get("ansible_play_batch"))
     if hosts[:1] == [host]:
         display = Display()
-        for line in plan_lines(planned, hosts, max(60, min(display.columns or 80, 120))):
+        width = max(60, min(display.columns or 80, 120))
+        for line in plan_lines(arguments["planned"], hosts, width, verb(str(arguments["job"]))):
             display.display(line)
 
 

@@ -72,12 +72,35 @@ RUN_ARGUMENTS: ArgumentSpec = {
     "job": {"type": "str", "default": "profile"},
 }
 
+#: The same for dumps.
+DUMP_RUN_ARGUMENTS: ArgumentSpec = {
+    "output_dir": {"type": "path", "default": "pyspy-runs"},
+    "job": {"type": "str", "default": "dump"},
+}
+
+#: What ``record`` and ``dump`` have in common beside the selectors; ``patience`` is the controller's.
+VISIT_ARGUMENTS: ArgumentSpec = {
+    "reason": {"type": "str", "default": ""},
+    "enabled": {"type": "bool", "default": True},
+    "patience": {"type": "int", "default": 0},
+}
+
 #: What only ``record`` has.
 RECORD_ARGUMENTS: ArgumentSpec = {
     "wait": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 900},
-    "reason": {"type": "str", "default": ""},
-    "enabled": {"type": "bool", "default": True},
+}
+
+#: How stacks are dumped; the host's program takes them as they are. ``nonblocking`` as in SAMPLING_ARGUMENTS.
+DUMP_ARGUMENTS: ArgumentSpec = {
+    "count": {"type": "int", "default": 3},
+    "interval": {"type": "float", "default": 1.0},
+    "native": {"type": "bool", "default": False},
+    "nonblocking": {"type": "bool"},
+    "locals": {"type": "bool", "default": False},
+    "command_lines": {"type": "bool", "default": False},
+    "enter_namespaces": {"type": "bool", "default": False},
+    "deadline": {"type": "int", "default": 60},
 }
 
 COLLECT_ARGUMENTS: ArgumentSpec = {

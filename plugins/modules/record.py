@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - pyspy.fleet._guardrails
   - pyspy.fleet._install
   - pyspy.fleet._run
+  - pyspy.fleet._visit
 attributes:
   check_mode:
     support: full
@@ -41,16 +42,6 @@ options:
       - Captures that nobody collected are deleted by the host itself this many seconds after the window (10 to 86400).
     type: int
     default: 900
-  reason:
-    description:
-      - A ticket or a few words. Kept with the recording.
-    type: str
-    default: ""
-  enabled:
-    description:
-      - V(false) leaves the host alone and lists it as opted out in the run.
-    type: bool
-    default: true
 seealso:
   - module: pyspy.fleet.collect
   - module: pyspy.fleet.python_process_info
@@ -141,6 +132,7 @@ from ansible_collections.pyspy.fleet.plugins.module_utils._arguments import (
     RUN_ARGUMENTS,
     SAMPLING_ARGUMENTS,
     SELECTOR_ARGUMENTS,
+    VISIT_ARGUMENTS,
 )
 
 
@@ -154,6 +146,7 @@ def main() -> None:
             **GUARDRAIL_ARGUMENTS,
             **INSTALL_ARGUMENTS,
             **RUN_ARGUMENTS,
+            **VISIT_ARGUMENTS,
             **RECORD_ARGUMENTS,
         },
         supports_check_mode=True,

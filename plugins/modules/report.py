@@ -13,10 +13,10 @@ module: report
 short_description: Make the report of a run on the controller
 version_added: 0.1.0
 description:
-  - Makes flame graphs, tables and a page of what lies in the folder of the current run,
+  - Makes flame graphs, groups of stacks, tables and a page of what lies in the folder of the current run,
     prints a summary for people, and gives each host its verdict.
   - It runs on the controller and connects to no host.
-  - Put it into the play of the hosts, after M(pyspy.fleet.collect),
+  - Put it into the play of the hosts, after M(pyspy.fleet.collect) or M(pyspy.fleet.dump),
     without C(run_once) - it is called for every host and does its work once, whatever the strategy or C(serial).
 extends_documentation_fragment:
   - pyspy.fleet._run
@@ -38,13 +38,25 @@ options:
     type: str
     choices: [none, any, all]
     default: all
+  order:
+    description:
+      - In which order groups of stacks are shown. With V(rarest) the odd one out comes first, which is often the
+        culprit.
+    type: str
+    choices: [largest, rarest]
+    default: largest
+  brief:
+    description:
+      - Print one line only, which says where the results lie; a second one where something could not be had.
+    type: bool
+    default: false
   parameters:
     description: The parameters of the run, for the manifest.
     type: dict
     default: {}
   planned:
     description:
-      - In check mode, the result of M(pyspy.fleet.record) for each host.
+      - In check mode, the result of M(pyspy.fleet.record) or M(pyspy.fleet.dump) for each host.
         The plan for the fleet is printed from it, and nothing is written.
     type: dict
     default: {}
@@ -64,6 +76,7 @@ author:
 seealso:
   - module: pyspy.fleet.record
   - module: pyspy.fleet.collect
+  - module: pyspy.fleet.dump
 """
 
 EXAMPLES = r"""
@@ -114,6 +127,8 @@ ARGUMENT_SPEC = {
     "title": {"type": "str", "default": ""},
     "reason": {"type": "str", "default": ""},
     "fail_on": {"type": "str", "choices": ["none", "any", "all"], "default": "all"},
+    "order": {"type": "str", "choices": ["largest", "rarest"], "default": "largest"},
+    "brief": {"type": "bool", "default": False},
     "parameters": {"type": "dict", "default": {}},
     "planned": {"type": "dict", "default": {}},
 }

@@ -22,15 +22,16 @@ import zipfile
 from pathlib import Path
 
 from ._errors import FleetError
-from ._wire import JsonObject, printable
+from ._fields import printable
+from ._wire import JsonObject
 
 MARK = "@pyspy-fleet@"
 LEFT = "@pyspy-fleet-left@"
 NO_PYTHON = "@pyspy-fleet-no-python@"
 #: The oldest Python on hosts.
 HOST_PYTHON = (3, 8)
-#: One answer is smaller than this (characters): captures come in chunks of 4 MiB.
-MAX_ANSWER = 16 * 1024 * 1024
+#: One answer is smaller than this (characters): captures come in chunks of 4 MiB, dumps whole in 32 MiB at most.
+MAX_ANSWER = 48 * 1024 * 1024
 
 _PACKAGE = "pyspy_fleet_host"
 #: Argument specs of the faces: only the controller needs them.

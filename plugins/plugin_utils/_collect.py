@@ -6,15 +6,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import json
 import os
 import re
 import signal
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
@@ -22,19 +19,16 @@ from typing import NamedTuple
 
 from ansible.utils.display import Display
 
+from ._bodies import MAX_HOST_BYTES, MAX_UNPACKED_BYTES, decoded, free_name, unpacked
 from ._errors import FleetError
+from ._fields import Fields, WireError
 from ._formats._speedscope import parse, write
 from ._host import HostAction, refuse_orphans
+from ._passes import evidence
 from ._report import render_target
-from ._run import Run, stem
-from ._wire import Capture, ErrorText, Evidence, Fields, HostRecord, JsonObject, WireError
+from ._run import Run
+from ._wire import Capture, ErrorText, Evidence, HostRecord, JsonObject
 
-#: Compressed captures of one host beyond this are not taken (bytes): 8 busy targets over an hour stay far below it.
-MAX_HOST_BYTES = 128 * 1024 * 1024
-#: One capture unpacked (bytes).
-MAX_CAPTURE_BYTES = 128 * 1024 * 1024
-#: All captures of one host unpacked (bytes): what is a megabyte on the wire may be a thousand of them here.
-MAX_UNPACKED_BYTES = 4 * MAX_CAPTURE_BYTES
 #: The line before the captures: some kilobytes for each target.
 _MAX_HEAD_BYTES = 4 * 1024 * 1024
 #: Answers of one host; they bring 3 MiB each.
@@ -117,7 +111,7 @@ def _terminal() -> int | None:
 def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
     """Fetch the recording of ``record`` and write its captures; the record as it then is (also written)."""
     record = _take(run, record, _fetch(action.ask, record.recording))
-    run.write_host(record)
+    action.keep(run, record)
     return record
 
 
@@ -153,7 +147,7 @@ def _fetch(ask: Callable[[str, JsonObject], JsonObject], recording: str) -> _Fet
                 break
             time.sleep(ends_in + 0.1)
             continue
-        data += _chunk(fields.value("data"))
+        data += decoded(fields.value("data"))
         if _is_whole(data, fields):
             head, bodies = _head_and_bodies(data)
             return _Fetched(head, bodies, fields.value("left"))
@@ -178,10 +172,10 @@ def _head_and_bodies(data: bytes) -> tuple[JsonObject, bytes]:
     if len(head) > _MAX_HEAD_BYTES:
         raise WireError("A host sent a result that cannot be read", f"a head of {len(head)} bytes", "record again")
     try:
-        decoded = json.loads(head)
+        content = json.loads(head)
     except (ValueError, RecursionError) as error:
         raise WireError("A host sent a result that cannot be read", str(error), "record again") from error
-    return _object(decoded), bodies
+    return _object(content), bodies
 
 
 def _object(data: object) -> JsonObject:
@@ -190,27 +184,18 @@ def _object(data: object) -> JsonObject:
     return data
 
 
-def _chunk(data: object) -> bytes:
-    try:
-        chunk = base64.b64decode(data if isinstance(data, str) else "", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise WireError("A host sent a capture that is not base64", str(error), "record again") from error
-    if not chunk:
-        raise WireError("A host sent an empty piece of a capture", "", "record again")
-    return chunk
-
-
 def _take(run: Run, record: HostRecord, fetched: _Fetched) -> HostRecord:
     head, bodies, left = fetched
     fields = Fields(head, "result")
     captures: list[Capture] = []
     offset, room = 0, MAX_UNPACKED_BYTES
+    taken = run.files(record.host)
     for row in fields.rows("captures"):
         capture = replace(Capture.from_wire(row), file="")
         if capture.outcome == "profiled":
-            taken = {other.file for other in (*record.captures, *captures)}
-            capture, unpacked = _store(run, record, capture, bodies[offset : offset + capture.size], room, taken)
-            room -= unpacked
+            capture, size = _store(run, record, capture, bodies[offset : offset + capture.size], room, taken)
+            taken.add(capture.file)
+            room -= size
         offset += capture.size
         captures.append(capture)
     error = head.get("error")
@@ -219,7 +204,7 @@ def _take(run: Run, record: HostRecord, fetched: _Fetched) -> HostRecord:
         status="collected" if error is None else "failed",
         began=fields.number("began"),
         ended=fields.number("ended"),
-        evidence=Evidence.from_wire({**_object(fields.value("evidence")), "left": left}),
+        evidence=evidence(record.evidence, Evidence.from_wire({**_object(fields.value("evidence")), "left": left})),
         captures=record.captures + tuple(captures),
         error=None if error is None else ErrorText.from_wire(error),
     )
@@ -238,7 +223,9 @@ def _store(
     """
     size = 0
     try:
-        document = _unpack(body, min(room, MAX_CAPTURE_BYTES))
+        if capture.is_dump:
+            raise WireError("A host sent a dump in place of a recording")
+        document = unpacked(body, room)
         size = len(document)
         data = write(parse(document), f"{record.host} {capture.process.name}")
     except FleetError as error:
@@ -250,31 +237,6 @@ def _store(
             remedy="record again; see the notes",
         )
         return failed, size
-    name = _free_name(capture, record.recording, taken)
-    run.write_capture(record.host, name + ".speedscope.json", data)
-    return replace(capture, file=name + ".speedscope.json"), size
-
-
-def _free_name(capture: Capture, recording: str, taken: set[str]) -> str:
-    """A name for the target's files: its first segment has the plain one, unless another recording of it has."""
-    name = stem(capture.process)
-    if capture.segment > 1:
-        name += f"-{capture.segment}"
-    if f"{name}.speedscope.json" in taken:
-        name += "-" + recording
-    whole, number = name, 1
-    while f"{name}.speedscope.json" in taken:
-        number += 1
-        name = f"{whole}-{number}"
-    return name
-
-
-def _unpack(body: bytes, most: int) -> bytes:
-    inflater = zlib.decompressobj()
-    try:
-        document = inflater.decompress(body, max(1, most))
-    except zlib.error as error:
-        raise WireError("A host sent a capture that cannot be unpacked", str(error), "record again") from error
-    if not inflater.eof:
-        raise WireError("A host sent a capture that is cut off or too large", f"{len(body)} bytes", "record again")
-    return document
+    name = free_name(capture, ".speedscope.json", taken, record.recording)
+    run.write_capture(record.host, name, data)
+    return replace(capture, file=name), size

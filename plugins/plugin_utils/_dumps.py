@@ -12,10 +12,10 @@ Locals are redacted as they are read; nothing keeps them unredacted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from ._fields import Fields, WireError, printable
 from ._redaction import redact_local
-from ._wire import Fields, WireError, printable
 
 #: Most dumps of one target, and most frames over all of them: 100 dumps of 100 threads 100 deep.
 MAX_LOOKS = 100
@@ -105,25 +105,31 @@ class Thread:
 
 @dataclass(frozen=True)
 class Look:
-    """One dump of a target, ``at`` seconds by a clock of the host that does not jump."""
+    """One dump of a target, ``at`` seconds by a clock of the host that does not jump.
+
+    ``cpu``: seconds of CPU time that the whole process ever used; None where the host did not say.
+    """
 
     at: float
     threads: tuple[Thread, ...]
+    cpu: float | None = None
 
     @classmethod
     def from_wire(cls, data: object) -> Look:
         fields = Fields(data, "dump")
-        return cls(fields.optional_number("at") or 0.0, tuple(Thread.from_wire(row) for row in fields.rows("threads")))
+        threads = tuple(Thread.from_wire(row) for row in fields.rows("threads"))
+        return cls(fields.optional_number("at") or 0.0, threads, fields.optional_number("cpu"))
 
 
 @dataclass(frozen=True)
 class Dump:
-    """All looks at one target, in the order of time."""
+    """All looks at one target, in the order of time; ``others`` are its threads that have no Python stack."""
 
     host: str
     pid: int
     name: str
-    looks: tuple[Look, ...] = field(default=())
+    looks: tuple[Look, ...] = ()
+    others: int | None = None
 
     @classmethod
     def from_wire(cls, data: object) -> Dump:
@@ -138,9 +144,37 @@ class Dump:
         for look in looks:
             if len({thread.id for thread in look.threads}) < len(look.threads):
                 raise WireError("A host sent a dump in which two threads are the same one")
-        return cls(fields.text("host"), fields.integer("pid"), fields.text("name", ""), looks)
+        others = fields.optional_integer("others")
+        return cls(fields.text("host"), fields.integer("pid"), fields.text("name", ""), looks, others)
+
+    def to_json(self) -> dict[str, object]:
+        """As :meth:`from_wire` reads it again, in py-spy's own words; everything is redacted and bounded by now."""
+        looks = [
+            {"at": look.at, "cpu": look.cpu, "threads": [_plain_thread(thread) for thread in look.threads]}
+            for look in self.looks
+        ]
+        return {"host": self.host, "pid": self.pid, "name": self.name, "looks": looks, "others": self.others}
 
     @property
     def seconds(self) -> float:
         """From the first look to the last."""
         return self.looks[-1].at - self.looks[0].at if self.looks else 0.0
+
+
+def _plain_thread(thread: Thread) -> dict[str, object]:
+    return {
+        "thread_id": thread.id,
+        "thread_name": thread.name,
+        "os_thread_id": thread.os_id,
+        "active": thread.active,
+        "owns_gil": thread.gil,
+        "cpu": thread.cpu,
+        "frames": [_plain_frame(frame) for frame in thread.frames],
+    }
+
+
+def _plain_frame(frame: Frame) -> dict[str, object]:
+    plain = {"name": frame.name, "filename": frame.file, "short_filename": frame.short, "line": frame.line}
+    if not frame.locals:
+        return plain
+    return {**plain, "locals": [{"name": local.name, "repr": local.text} for local in frame.locals]}

@@ -25,6 +25,7 @@ from ._bundle import command, envelope, needs_terminal, parse_answer
 from ._errors import FleetError
 from ._evidence import lines as evidence_lines
 from ._fetch import compressed
+from ._passes import joined
 from ._releases import NEWEST, known
 from ._run import Run, open_run, process_key, safe_name
 from ._wire import ErrorText, HostRecord, JsonObject
@@ -49,6 +50,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._variables = task_vars or {}
         self._python: str | None = None
+        self._before: tuple[HostRecord | None] | None = None
         try:
             refuse_orphans()
             result.update(self.perform(self._options()))
@@ -108,23 +110,29 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             if record.recording:
                 remedy = f"when it is back: ansible-playbook pyspy.fleet.collect -e pyspy_collect_run={run.name}"
             text = ErrorText("The host cannot be reached", " ".join(str(error).split()), remedy)
-            run.write_host(replace(record, status="unreachable", error=text))
+            self.keep(run, replace(record, status="unreachable", error=text))
             raise
 
     def write_failure(self, run: Run, record: HostRecord, error: FleetError) -> None:
         text = ErrorText(error.reason, error.detail, error.remedy)
-        run.write_host(replace(record, status="failed", error=text))
+        self.keep(run, replace(record, status="failed", error=text))
+
+    def keep(self, run: Run, record: HostRecord) -> None:
+        """Write what came of this pass, beside all that earlier passes of the run brought from the host."""
+        if self._before is None:
+            self._before = (run.before(record.host),)
+        run.write_host(joined(self._before[0], record))
 
     def outcome(self, run: Run, record: HostRecord) -> JsonObject:
         """What became of the host's targets, as counts and paths: results go to callbacks, logs and databases."""
         folder = os.path.join(run.path, "hosts", safe_name(record.host))
-        profiled = [capture for capture in record.captures if capture.outcome == "profiled"]
+        good = [capture for capture in record.captures if capture.outcome == "profiled"]
         failed = [capture for capture in record.captures if capture.outcome == "failed"]
         return {
             "run_dir": run.path,
-            "profiled": len(profiled),
+            "profiled": len(good),
             "failed_targets": [f"{one.process.who}: {one.reason}" for one in failed],
-            "captures": [os.path.join(folder, capture.file) for capture in profiled],
+            "captures": [os.path.join(folder, capture.file) for capture in good],
             "evidence": evidence_lines(record.evidence),
         }
 

@@ -13,17 +13,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ._errors import FleetError
-from ._render._text import names, row
-from ._summary import group, plural
-from ._wire import Process, Selection, printable
+from ._fields import printable
+from ._render._text import names, plural, row
+from ._summary import done, group
+from ._wire import Process, Selection
 
 _MOST_SKIPS = 6
 #: How reasons begin that nobody asks about: they come last.
 _EXPECTED = ("never a target", "does not match")
 
 
-def plan_lines(planned: Mapping[str, object], hosts: Sequence[str], width: int = 80) -> list[str]:
-    """What would be profiled on each host and what not, and why. Nothing was started."""
+def plan_lines(
+    planned: Mapping[str, object], hosts: Sequence[str], width: int = 80, verb: str = "profile"
+) -> list[str]:
+    """What would be profiled (or dumped) on each host and what not, and why. Nothing was started."""
     lines = ["", "Plan (check mode: nothing was started, nothing was written)", ""]
     chosen: dict[str, tuple[Process, ...]] = {}
     others: list[tuple[str, str, str]] = []
@@ -31,13 +34,13 @@ def plan_lines(planned: Mapping[str, object], hosts: Sequence[str], width: int =
         selection, reason = _read(planned.get(host))
         if selection is not None and selection.targets:
             chosen[host] = selection.targets
-            lines += _host_lines(host, selection, width)
+            lines += _host_lines(host, selection, width, verb)
         else:
             others.append(("host", host, reason))
     for trouble in group(others):
         lines += row("", f"{names(trouble.members)}: {trouble.reason}", width, 0)
     total = sum(map(len, chosen.values()))
-    lines += ["", f"{plural(total, 'target')} would be profiled on {len(chosen)} of {plural(len(hosts), 'host')}"]
+    lines += ["", f"{plural(total, 'target')} would be {done(verb)} on {len(chosen)} of {plural(len(hosts), 'host')}"]
     return [printable(line) for line in lines]
 
 
@@ -56,10 +59,10 @@ def _read(result: object) -> tuple[Selection | None, str]:
     return selection, "; ".join(selection.notes) or "nothing to profile"
 
 
-def _host_lines(host: str, selection: Selection, width: int) -> list[str]:
+def _host_lines(host: str, selection: Selection, width: int, verb: str) -> list[str]:
     lines = [host]
     for process in selection.targets:
-        lines += ["  " + line for line in row("profile", _process_text(process), width - 2)]
+        lines += ["  " + line for line in row(verb, _process_text(process), width - 2)]
     skips = group(("skip", f"pid {process.pid}", process.reason) for process in selection.skipped)
     skips.sort(key=lambda trouble: trouble.reason.startswith(_EXPECTED))
     for trouble in skips[:_MOST_SKIPS]:

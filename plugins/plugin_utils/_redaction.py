@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ._wire import printable
+from ._fields import printable
 
 HIDDEN = "(redacted)"
 #: Longest text of one value after redaction, in characters.

@@ -18,14 +18,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from . import _stacks_report
 from ._errors import FleetError
 from ._formats import _folded, _speedscope
 from ._profile import Profile, describe, functions, hottest, merge, rooted
 from ._render._page import page
 from ._render._svg import Heading, render
-from ._render._text import interval
+from ._render._text import interval, plural
 from ._run import Run, stem
-from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot, plural
+from ._stacks_report import Stacks
+from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
 from ._wire import Capture, ErrorText, HostRecord, JsonObject
 
 _STATE = "report.json"
@@ -36,7 +38,7 @@ _HOTTEST_IN_PAGE = 25
 
 @dataclass(frozen=True)
 class Context:
-    """What the report says that is in no host's record. ``hosts`` are all hosts of the play."""
+    """What the report says that is in no host's record. ``hosts`` are all of the play, ``order`` that of groups."""
 
     job: str = "profile"
     title: str = ""
@@ -45,6 +47,7 @@ class Context:
     hosts: tuple[str, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    order: str = "largest"
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def build(run: Run, context: Context) -> Summary:
             return known
         records, broken = run.records()
         targets, warnings = _read(run, records)
+        stacks, unread = _stacks_report.read(run, records, context.order)
         summary = Summary(context.job, context.title, context.reason, run.path)
         summary = count(summary, records, context.hosts)
-        summary = replace(summary, warnings=(*(str(error) for error in broken), *warnings))
-        summary = _write(run, context, records, targets, summary)
+        summary = replace(summary, warnings=(*(str(error) for error in broken), *warnings, *unread))
+        summary = _write(run, context, records, targets, summary, stacks)
         run.write_state(_STATE, json.dumps({"digest": digest, "summary": summary.to_json()}).encode())
     return replace(summary, rendered=True)
 
@@ -97,7 +101,7 @@ def _read(run: Run, records: Sequence[HostRecord]) -> tuple[list[_Target], list[
     for record in records:
         warnings += (f"{record.host}: {warning}" for warning in record.warnings)
         for capture in record.captures:
-            if capture.outcome != "profiled":
+            if capture.outcome != "profiled" or capture.is_dump:
                 continue
             try:
                 process = (capture.process.pid, capture.process.start)
@@ -114,7 +118,14 @@ def _profile(run: Run, record: HostRecord, capture: Capture) -> Profile:
     return _speedscope.profile(document, capture.measure)
 
 
-def _write(run: Run, context: Context, records: list[HostRecord], targets: list[_Target], summary: Summary) -> Summary:
+def _write(
+    run: Run,
+    context: Context,
+    records: list[HostRecord],
+    targets: list[_Target],
+    summary: Summary,
+    stacks: Stacks | None,
+) -> Summary:
     merged = _by_kind(targets)
     graphs: list[str] = []
     pictures: list[Picture] = []
@@ -127,11 +138,14 @@ def _write(run: Run, context: Context, records: list[HostRecord], targets: list[
         run.write(picture.folded, _folded.write(_folded.lines(profile)))
         pictures.append(picture)
     run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
-    summary = replace(summary, pictures=tuple(pictures))
-    run.write("manifest.json", json.dumps(_manifest(run, context, records, summary), indent=1) + "\n")
+    summary = replace(summary, pictures=tuple(pictures), stacks=stacks.screen if stacks else None)
+    manifest = _manifest(run, context, records, summary)
+    if stacks is not None:
+        manifest["stacks"] = _stacks_report.manifest(stacks)
+    run.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
     run.write("summary.md", summary.markdown())
     tables = [functions(profile)[:_HOTTEST_IN_PAGE] for profile, _group in merged]
-    run.write("index.html", page(summary, records, graphs, tables, context.hosts))
+    run.write("index.html", page(summary, records, graphs, tables, context.hosts, stacks))
     return summary
 
 
@@ -241,8 +255,9 @@ def verdict(record: HostRecord | None, fail_on: str) -> ErrorText | None:
     good = [capture for capture in by_target(record) if capture.outcome != "failed"]
     if not bad or fail_on == "none" or (fail_on == "all" and good):
         return None
+    profiled = not record.captures or any(not capture.is_dump for capture in record.captures)
     return ErrorText(
-        f"{len(bad)} of {len(bad) + len(good)} targets could not be profiled",
+        f"{len(bad)} of {len(bad) + len(good)} targets could not be {'profiled' if profiled else 'dumped'}",
         bad[0],
         "see the report; pyspy_fail_on says whether this fails the play",
     )

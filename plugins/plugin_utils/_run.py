@@ -217,6 +217,18 @@ class Run:
         """What the run knows of one host; ``None`` when it knows nothing."""
         return self._record(safe_name(name))
 
+    def before(self, name: str) -> HostRecord | None:
+        """The same before a new pass over the host, which replaces what cannot be read."""
+        with contextlib.suppress(FleetError):
+            return self.host(name)
+        return None
+
+    def files(self, name: str) -> set[str]:
+        """The names of all files of a host."""
+        with contextlib.suppress(FileNotFoundError):
+            return set(os.listdir(os.path.join(self.path, _HOSTS, safe_name(name))))
+        return set()
+
     def record_stamp(self, name: str) -> int:
         """When the host's record was last written (nanoseconds); 0 when there is none."""
         try:
@@ -287,7 +299,8 @@ class Run:
         digest = hashlib.sha256()
         for folder in self.host_folders():
             for entry in sorted(os.scandir(os.path.join(self.path, _HOSTS, folder)), key=lambda entry: entry.name):
-                if entry.name == RECORD or entry.name.endswith(".speedscope.json"):
+                # Captures and dumps; graphs and texts are made of them.
+                if entry.name.endswith(".json"):
                     found = entry.stat(follow_symlinks=False)
                     facts = f"{folder}/{entry.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}\n"
                     digest.update(facts.encode("utf-8", "surrogateescape"))

@@ -10,15 +10,15 @@ And the same as Markdown, for ``summary.md``. Locals are never here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ._fields import printable
 from ._render._text import code as code_span
-from ._render._text import cut, markdown, names, row, wrap
+from ._render._text import cut, markdown, names, plural, row, wrap
 from ._stacks import Branch, Code, Group
-from ._summary import plural
 from ._waiting import IDLE, MOVING, ONCE, STUCK
-from ._wire import printable
 
 #: Groups and frames of each on the first screen; the files have them all.
 MOST_GROUPS = 5
@@ -110,19 +110,75 @@ def gil_lines(groups: Iterable[Group]) -> list[str]:
     return [f"held in {where}: {names(who, 2)}" for where, who in rows]
 
 
-def terminal(groups: Sequence[Group], width: int = 80) -> list[str]:
-    """For the terminal: printable, no line longer than ``width``. The groups come in the order they are given."""
-    first, *rest = sentences(groups)
-    lines = wrap(first, width)
-    for text in rest:
-        lines += wrap(text, width)
-    for number, text in enumerate(gil_lines(groups)[:3]):
-        lines += row("" if number else "GIL", text, width, 5)
-    for group in groups[:MOST_GROUPS]:
-        lines += ["", *_group_lines(group, width)]
-    if len(groups) > MOST_GROUPS:
-        lines += ["", cut(f"{plural(len(groups) - MOST_GROUPS, 'more group')} in the files", width)]
-    return [cut(printable(line), width) for line in lines]
+@dataclass(frozen=True)
+class Block:
+    """One group: what it is, and frames with their marks, innermost first."""
+
+    heading: str
+    frames: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Groups of stacks in words, for any width; ``groups`` is how many there are in all. Locals are never here.
+
+    ``looks`` says how often and at what distance was looked, ``notes`` what a reader has to know.
+    """
+
+    sentences: tuple[str, ...]
+    gil: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    groups: int
+    looks: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Screen:
+        blocks = tuple(
+            Block(row["heading"], tuple((mark, text) for mark, text in row["frames"])) for row in data["blocks"]
+        )
+        texts = {name: tuple(data[name]) for name in ("sentences", "gil", "notes")}
+        return cls(**{**data, **texts, "blocks": blocks})
+
+    def lines(self, width: int = 80, most: int | None = None) -> list[str]:
+        """For the terminal: printable, no line longer than ``width``.
+
+        Groups beyond ``most`` lines are left out, but for the first; the files have them all.
+        """
+        lines = [line for text in self.sentences for line in wrap(text, width)]
+        for number, text in enumerate(self.gil[:3]):
+            lines += row("" if number else "GIL", text, width, 5)
+        shown = 0
+        for block in self.blocks:
+            more = ["", *wrap(block.heading, width), *(cut(f"  {mark} {text}", width) for mark, text in block.frames)]
+            if shown and most is not None and len(lines) + len(more) + 2 > most:
+                break
+            lines += more
+            shown += 1
+        if self.groups > shown:
+            lines += ["", cut(f"{plural(self.groups - shown, 'more group')} in the files", width)]
+        return [cut(printable(line), width) for line in lines]
+
+    def markdown(self) -> str:
+        """The same for ``summary.md``, to paste."""
+        lines = ["\n\n".join(_plain_markdown(text) for text in self.sentences), ""]
+        lines += [f"- GIL {_plain_markdown(text)}" for text in self.gil[:3]]
+        for block in self.blocks:
+            lines += ["", f"**{markdown(printable(block.heading))}**", ""]
+            lines += [f"- {'**culprit** ' * (mark == '>')}{code_span(printable(text))}" for mark, text in block.frames]
+        if self.groups > len(self.blocks):
+            lines += ["", f"{plural(self.groups - len(self.blocks), 'more group')} in the files."]
+        return "\n".join([*lines, ""])
+
+
+def _plain_markdown(text: str) -> str:
+    return markdown(printable(text.replace("`", "")))
+
+
+def screen(groups: Sequence[Group], looks: str = "", notes: Sequence[str] = ()) -> Screen:
+    """The groups come in the order they are given."""
+    blocks = tuple(Block(heading(group), tuple(_frames(group))) for group in groups[:MOST_GROUPS])
+    return Screen(tuple(sentences(groups)), tuple(gil_lines(groups)), blocks, len(groups), looks, tuple(notes))
 
 
 def heading(group: Group) -> str:
@@ -131,11 +187,6 @@ def heading(group: Group) -> str:
     hosts = names(group.hosts, 3) if len(group.hosts) <= 3 else plural(len(group.hosts), "host")
     text = f"{plural(group.threads, 'thread')}, {plural(group.processes, 'process')}, {hosts}: {counts}"
     return text + (f"; {len(group.gil)} held the GIL" if group.gil else "")
-
-
-def _group_lines(group: Group, width: int) -> list[str]:
-    lines = wrap(heading(group), width)
-    return lines + [cut(f"  {mark} {text}", width) for mark, text in _frames(group)]
 
 
 def _frames(group: Group) -> list[tuple[str, str]]:
@@ -148,13 +199,13 @@ def _frames(group: Group) -> list[tuple[str, str]]:
     for before, index in zip([-1, *shown], shown, strict=False):
         if index > before + 1:
             rows.append((" ", f"… {plural(index - before - 1, 'more frame')}"))
-        rows.append((">" if index == culprit and set(group.states) != {IDLE} else " ", _frame_text(group, index)))
+        rows.append((">" if index == culprit and set(group.states) != {IDLE} else " ", frame_text(group, index)))
     if len(group.stack) > shown[-1] + 1:
         rows.append((" ", f"… {plural(len(group.stack) - shown[-1] - 1, 'more frame')}"))
     return rows
 
 
-def _frame_text(group: Group, index: int) -> str:
+def frame_text(group: Group, index: int) -> str:
     """Function, file and line; where lines differ, how many threads are on which."""
     code = group.stack[index]
     lines = {line: number for line, number in group.lines(index).items() if line}
@@ -170,33 +221,39 @@ def _frame_text(group: Group, index: int) -> str:
 def tree_lines(root: Branch, width: int = 80) -> list[str]:
     """The tree, outermost frame first: each branch says how many share it, and names the hosts where not all do."""
     lines: list[str] = []
-    waiting: list[tuple[int, Branch, frozenset[str]]] = [(0, root, frozenset())]
+    for depth, branch, above in preorder(root):
+        counts = f"{branch.threads}/{len(branch.processes)}/{len(branch.hosts)}"
+        on = f" on {differs(branch, above)}" if differs(branch, above) else ""
+        indent = "  " * min(depth, 10)
+        lines.append(cut(printable(f"{indent}{counts}{on}  {branch_text(branch)}"), width))
+    return lines
+
+
+def preorder(root: Branch) -> Iterator[tuple[int, Branch, Branch | None]]:
+    """Each branch before those below it, with its depth and the branch above it; no recursion, for they may be deep."""
+    waiting: list[tuple[int, Branch, Branch | None]] = [(0, root, None)]
     while waiting:
         depth, branch, above = waiting.pop()
-        counts = f"{branch.threads}/{len(branch.processes)}/{len(branch.hosts)}"
-        on = f" on {names(sorted(branch.hosts), 2)}" if branch.hosts != above else ""
-        if len(branch.stack) > 2:
-            text = f"{_short(branch.stack[0])} → … {len(branch.stack) - 2} … → {_short(branch.stack[-1])}"
-        else:
-            text = " → ".join(_short(code) for code in branch.stack) or "all"
-        indent = "  " * min(depth, 10)
-        lines.append(cut(printable(f"{indent}{counts}{on}  {text}"), width))
-        waiting += [(depth + 1, child, branch.hosts) for child in reversed(branch.children)]
-    return lines
+        yield depth, branch, above
+        waiting += [(depth + 1, child, branch) for child in reversed(branch.children)]
+
+
+def differs(branch: Branch, above: Branch | None) -> str:
+    """Who is in a branch where not all are that are above it: hosts, or processes of the same hosts; else ""."""
+    if above is None or branch.hosts != above.hosts:
+        return names(sorted(branch.hosts), 2)
+    if branch.processes == above.processes:
+        return ""
+    few = len(branch.processes) <= 2
+    return names([f"{host} pid {pid}" for host, pid in branch.processes]) if few else ""
+
+
+def branch_text(branch: Branch) -> str:
+    """The frames that all below it share, of many the ends."""
+    if len(branch.stack) > 2:
+        return f"{_short(branch.stack[0])} → … {len(branch.stack) - 2} … → {_short(branch.stack[-1])}"
+    return " → ".join(_short(code) for code in branch.stack) or ("no Python frame" if branch.group else "all")
 
 
 def _short(code: Code) -> str:
     return f"{code.name} ({code.file.rpartition('/')[2]})"
-
-
-def markdown_text(groups: Sequence[Group]) -> str:
-    """The same for ``summary.md``, to paste."""
-    lines = [markdown(printable(text.replace("`", ""))) for text in sentences(groups)]
-    lines = ["\n\n".join(lines), ""]
-    lines += [f"- GIL {markdown(printable(text.replace('`', '')))}" for text in gil_lines(groups)[:3]]
-    for group in groups[:MOST_GROUPS]:
-        lines += ["", f"**{markdown(printable(heading(group)))}**", ""]
-        lines += [f"- {'**culprit** ' * (mark == '>')}{code_span(printable(text))}" for mark, text in _frames(group)]
-    if len(groups) > MOST_GROUPS:
-        lines += ["", f"{plural(len(groups) - MOST_GROUPS, 'more group')} in the files."]
-    return "\n".join([*lines, ""])

@@ -17,16 +17,21 @@ from typing import Any
 
 from ._errors import one_line
 from ._evidence import doubts, exposure_text
+from ._fields import printable
 from ._profile import KINDS
-from ._render._text import code, cut, interval, markdown, names, place, row
-from ._wire import Capture, ErrorText, HostRecord, JsonObject, printable
+from ._render._text import code, cut, interval, markdown, names, place, plural, row
+from ._stacks_text import Screen
+from ._wire import Capture, ErrorText, HostRecord, JsonObject
 
+#: Lines of a terminal's first screen.
+_SCREEN = 24
 #: Most reasons of one sort in the summary; the report has them all.
 _MOST_REASONS = 4
 
 #: What became of a host, in the order of the summary, and in its words.
 HOST_OUTCOMES = {
     "profiled": "profiled",
+    "dumped": "dumped",
     "idle": "idle",
     "nothing": "no target",
     "opted_out": "opted out",
@@ -75,8 +80,8 @@ class Picture:
 class Summary:
     """``hosts`` and ``targets`` count by outcome. ``rendered`` tells whether this call wrote the report.
 
-    ``started`` are hosts on which a recording was started, ``restored`` those of them that are as before, going by
-    what they read back; ``exposed`` says what a lowered ptrace_scope opened, for how long.
+    ``started`` are hosts with a recording or dumps, ``restored`` those of them that are as before, going
+    by what they read back; ``exposed`` says what a lowered ptrace_scope opened, for how long.
     """
 
     job: str
@@ -87,6 +92,7 @@ class Summary:
     targets: Mapping[str, int] = field(default_factory=dict)
     troubles: tuple[Trouble, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    stacks: Screen | None = None
     began: float | None = None
     ended: float | None = None
     shortest: float | None = None
@@ -96,6 +102,11 @@ class Summary:
     exposed: str = ""
     warnings: tuple[str, ...] = ()
     rendered: bool = False
+
+    @property
+    def verb(self) -> str:
+        """What this run is for."""
+        return verb(self.job)
 
     @property
     def report(self) -> str:
@@ -117,20 +128,26 @@ class Summary:
         troubles = tuple(
             Trouble(trouble["what"], trouble["reason"], tuple(trouble["members"])) for trouble in data["troubles"]
         )
-        return cls(**{**data, "pictures": pictures, "troubles": troubles, "warnings": tuple(data["warnings"])})
+        stacks = Screen.from_json(data["stacks"]) if data["stacks"] else None
+        warnings = tuple(data["warnings"])
+        return cls(**{**data, "pictures": pictures, "troubles": troubles, "stacks": stacks, "warnings": warnings})
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of each line, not yet cut to a width."""
         rows = [("Hosts", self.hosts_text()), *_reasons(self.troubles, "host")]
         rows += [("Targets", self.targets_text()), *_reasons(self.troubles, "target")]
+        rows += [("Dumps", text) for text in filter(None, [self.dumps_text()])]
         rows += [("Window", text) for text in filter(None, [self.window_text()])]
         rows += [("Restored", self.restored_text())] * bool(self.started) + _reasons(self.troubles, "restored")
         rows += [("Exposed", self.exposed)] * bool(self.exposed)
         rows += [("Samples", f"{_samples(picture)}; {picture.measure}") for picture in self.pictures]
-        if not self.pictures:
+        if not self.pictures and self.verb == "dump":
+            rows += [("Stacks", "none: nothing was dumped")] * (not self.stacks)
+        elif not self.pictures and not self.stacks:
             rows.append(("Profile", "none: nothing was sampled"))
         if len(self.pictures) > 1:
             rows.append(("", f"Different measures are not added up; {self.pictures[0].svg} is the first."))
+        rows += [("Note", note) for note in (self.stacks.notes if self.stacks else ())]
         rows += [("Warning", warning) for warning in self.warnings[:_MOST_REASONS]]
         if len(self.warnings) > _MOST_REASONS:
             rows.append(("", f"{len(self.warnings) - _MOST_REASONS} more warnings are in the report"))
@@ -139,12 +156,14 @@ class Summary:
     def hosts_text(self) -> str:
         total = sum(self.hosts.values())
         counts = [f"{self.hosts[key]} {HOST_OUTCOMES[key]}" for key in HOST_OUTCOMES if self.hosts.get(key)]
-        if not self.hosts.get("profiled"):
-            return f"0 of {total} profiled" + "".join(f", {count}" for count in counts)
-        return f"{self.hosts['profiled']} of {total} profiled" + "".join(f", {count}" for count in counts[1:])
+        good = next((key for key in ("profiled", "dumped") if self.hosts.get(key)), None)
+        if good is None:
+            return f"0 of {total} {done(self.verb)}" + "".join(f", {count}" for count in counts)
+        return f"{self.hosts[good]} of {total} {good}" + "".join(f", {count}" for count in counts[1:])
 
     def targets_text(self) -> str:
-        words = {"profiled": "profiled", "empty": "idle (no samples)", "failed": "failed", "skipped": "skipped"}
+        words = {key: key for key in ("profiled", "dumped", "empty", "failed", "skipped")}
+        words["empty"] = "idle (no samples)"
         counts = [f"{self.targets.get(key, 0)} {word}" for key, word in words.items() if self.targets.get(key)]
         found, chosen = (self.targets.get(key, 0) for key in ("found", "chosen"))
         of_all = f"; {chosen} of {plural(found, 'Python process')} chosen" if found else ""
@@ -152,6 +171,11 @@ class Summary:
 
     def restored_text(self) -> str:
         return f"{self.restored} of {plural(self.started, 'host')} (read back)"
+
+    def dumps_text(self) -> str:
+        if self.stacks is None or not self.stacks.looks:
+            return ""
+        return ", ".join(filter(None, (self.stacks.looks, interval(self.began, self.ended))))
 
     def window_text(self) -> str:
         if self.shortest is None or self.longest is None:
@@ -164,16 +188,31 @@ class Summary:
 
     def lines(self, width: int = 80) -> list[str]:
         """For the terminal: printable, each line within ``width``, but for the path of the report."""
-        lines = ["", *row("", self.heading, width, 0), ""]
+        head = ["", *row("", self.heading, width, 0), ""]
+        lines: list[str] = []
         for label, text in self.rows():
             lines += row(label, text, width)
+        if self.stacks is not None:
+            # What matters comes first; the groups take what room the rest leaves on one screen.
+            room = _SCREEN - len(head) - len(lines) - 2
+            head += [*self.stacks.lines(width, room), ""]
+        lines = head + lines
         if self.pictures and self.pictures[0].hottest:
             lines += _hottest_lines(self.pictures[0], width)
         return [printable(line) for line in [*lines, f"{'Report':<10}{self.report}"]]
 
+    def brief(self) -> list[str]:
+        """One line for a play that is about something else, and one for what could not be had."""
+        good = [f"{self.targets[key]} {key}" for key in ("dumped", "profiled") if self.targets.get(key)]
+        first = f"{self.job.capitalize()}: {', '.join(good) or 'none'}; {self.report}"
+        texts = [f"{names(trouble.members)}: {trouble.reason}" for trouble in self.troubles[:2]]
+        more = [f"{self.job.capitalize()}, not had: {' '.join(texts)}"] * bool(texts)
+        return [printable(line) for line in (first, *more)]
+
     def markdown(self) -> str:
         """``summary.md``: the same, to paste."""
         lines = [f"# {markdown(printable(self.heading))}", ""]
+        lines += [self.stacks.markdown()] if self.stacks is not None else []
         for label, text in self.rows():
             lines.append(f"- **{label}**: {markdown(text)}" if label else f"  - {markdown(text)}")
         for picture in self.pictures:
@@ -184,12 +223,17 @@ class Summary:
         return "\n".join([*lines, "", f"Report: {code(printable(self.report))}", ""])
 
 
+def verb(job: str) -> str:
+    """What a job does with its targets."""
+    return "dump" if job in ("dump", "evidence") else "profile"
+
+
+def done(verb: str) -> str:
+    return verb + ("d" if verb.endswith("e") else "ed")
+
+
 def _samples(picture: Picture) -> str:
     return f"{picture.samples} of {plural(picture.targets, 'target')}"
-
-
-def plural(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}{'es' if word.endswith('s') else 's'}"
 
 
 def _percent(hot: Hot) -> str:
@@ -219,12 +263,18 @@ def host_outcome(record: HostRecord) -> str:
     """One of :data:`HOST_OUTCOMES`."""
     if record.status != "collected":
         return record.status
-    outcomes = {capture.outcome for capture in record.captures}
-    if "profiled" in outcomes:
-        return "profiled"
+    outcomes = {_done(capture) or capture.outcome for capture in record.captures}
+    for good in ("profiled", "dumped"):
+        if good in outcomes:
+            return good
     if "empty" in outcomes:
         return "idle"
     return "targets_failed" if record.captures or record.selection.targets else "nothing"
+
+
+def _done(capture: Capture) -> str:
+    """What could be done with a target; "" where nothing could."""
+    return "" if capture.outcome != "profiled" else "dumped" if capture.is_dump else "profiled"
 
 
 def lost(record: HostRecord) -> list[str]:
@@ -242,11 +292,14 @@ def failures(record: HostRecord) -> list[str]:
 
 
 def by_target(record: HostRecord) -> list[Capture]:
-    """One capture for each target, the best of its segments; ``seconds`` is what they were together."""
+    """One capture for each target, the best of its segments; ``seconds`` is what they were together.
+
+    A target that was both dumped and recorded has one of each.
+    """
     order = ("profiled", "empty", "failed")
-    segments: dict[tuple[int, int], list[Capture]] = {}
+    segments: dict[tuple[int, int, bool], list[Capture]] = {}
     for capture in record.captures:
-        segments.setdefault((capture.process.pid, capture.process.start), []).append(capture)
+        segments.setdefault((capture.process.pid, capture.process.start, capture.is_dump), []).append(capture)
     best = [min(parts, key=lambda part: order.index(part.outcome)) for parts in segments.values()]
     lengths = [sum(part.seconds for part in parts if part.outcome != "failed") for parts in segments.values()]
     return [replace(one, seconds=length or one.seconds) for one, length in zip(best, lengths, strict=True)]
@@ -269,8 +322,8 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     missing = [host for host in hosts if host not in known]
     outcomes = [host_outcome(record) for record in records] + ["missing"] * len(missing)
     captures = [capture for record in records for capture in by_target(record)]
-    started = [record for record in records if record.recording]
-    lengths = [capture.seconds for capture in captures if capture.outcome == "profiled"]
+    started = [record for record in records if _touched(record)]
+    lengths = [capture.seconds for capture in captures if _done(capture) == "profiled"]
     return replace(
         summary,
         hosts={outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
@@ -286,10 +339,16 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     )
 
 
+def _touched(record: HostRecord) -> bool:
+    """Was anything begun on the host that it had to be put back from?"""
+    return bool(record.recording) or record.evidence is not None
+
+
 def coverage(records: Sequence[HostRecord]) -> dict[str, int]:
     """How many Python processes were found, chosen, profiled, skipped …; each is in one of the last four."""
     captures = [capture for record in records for capture in by_target(record)]
-    counts = {outcome: sum(capture.outcome == outcome for capture in captures) for outcome in ("profiled", "empty")}
+    counts = {outcome: sum(_done(capture) == outcome for capture in captures) for outcome in ("profiled", "dumped")}
+    counts["empty"] = sum(capture.outcome == "empty" for capture in captures)
     counts["failed"] = sum(len(failures(record)) for record in records)
     counts["found"] = sum(record.selection.considered for record in records)
     counts["chosen"] = sum(len(record.selection.targets) for record in records)
@@ -308,7 +367,7 @@ def _troubles(records: Sequence[HostRecord], missing: Sequence[str]) -> list[Tro
         elif record.status == "recording":
             rows.append(("host", record.host, NOT_COLLECTED))
         rows += [("target", record.host, text) for text in failures(record)]
-        if record.recording and record.status != "recording":
+        if _touched(record) and record.status != "recording":
             rows += [("restored", record.host, text) for text in doubts(record)]
     if missing:
         rows += [("host", host, "no record yet: not reached by this run so far") for host in missing]

@@ -12,7 +12,8 @@ The rule, in this order:
 * **stuck**: neither its stack nor its CPU time moved over all dumps, and it waits somewhere else.
 * **seen once**: with a single dump only "idle" can be told.
 
-Where the host gave no CPU time, a thread that holds the GIL in any dump counts as moving, and others go by their stack.
+Where the host gave no CPU time of a thread, that of the whole process decides where it did not move. Where it did, or
+is not known either, a thread that holds the GIL in any dump counts as moving, and others go by their stack.
 So a thread that always stands in the same line by chance (a short loop in C code) can read as stuck there.
 """
 
@@ -114,13 +115,16 @@ def _is(frame: tuple[str, str], wanted: tuple[str, str]) -> bool:
     return frame[0] == wanted[0] and frame[1].endswith(wanted[1])
 
 
-def state(looks: Sequence[Thread | None], seconds: float) -> str:
-    """One of :data:`STATES`, by the thread's record in each dump (None: not there), ``seconds`` from first to last."""
+def state(looks: Sequence[Thread | None], seconds: float, at_rest: bool = False) -> str:
+    """One of :data:`STATES`, by the thread's record in each dump (None: not there), ``seconds`` from first to last.
+
+    ``at_rest``: the whole process used no CPU time between the first dump and the last.
+    """
     seen = [thread for thread in looks if thread is not None]
     idle = all(waits_idle(thread) for thread in seen)
     if len(looks) < 2:
         return IDLE if idle else ONCE
-    if len(seen) < len(looks) or _used_cpu(seen, seconds):
+    if len(seen) < len(looks) or _used_cpu(seen, seconds, at_rest):
         return MOVING
     if idle:
         return IDLE
@@ -128,11 +132,20 @@ def state(looks: Sequence[Thread | None], seconds: float) -> str:
     return MOVING if len(stacks) > 1 else STUCK
 
 
-def _used_cpu(seen: Sequence[Thread], seconds: float) -> bool:
+def _used_cpu(seen: Sequence[Thread], seconds: float, at_rest: bool) -> bool:
     first, last = seen[0].cpu, seen[-1].cpu
     if first is None or last is None:
-        return any(thread.gil for thread in seen)
+        return not at_rest and any(thread.gil for thread in seen)
+    return _rose(first, last, seconds)
+
+
+def _rose(first: float, last: float, seconds: float) -> bool:
     return last - first > TICK + SHARE * seconds
+
+
+def _at_rest(dump: Dump) -> bool:
+    first, last = dump.looks[0].cpu, dump.looks[-1].cpu
+    return first is not None and last is not None and not _rose(first, last, dump.seconds)
 
 
 def states(dump: Dump) -> list[tuple[Thread, str, bool]]:
@@ -142,5 +155,5 @@ def states(dump: Dump) -> list[tuple[Thread, str, bool]]:
     for identity in sorted({identity for look in looks for identity in look}):
         history = [look.get(identity) for look in looks]
         seen = [thread for thread in history if thread is not None]
-        rows.append((seen[-1], state(history, dump.seconds), any(thread.gil for thread in seen)))
+        rows.append((seen[-1], state(history, dump.seconds, _at_rest(dump)), any(thread.gil for thread in seen)))
     return rows

@@ -12,25 +12,19 @@ text in length, and raises :class:`WireError` on anything else; and a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
 
-from ._errors import FleetError
+from ._fields import MAX_TEXT, Fields, WireError, printable
+from ._redaction import redact_command_line
 
-Record = TypeVar("Record")
 JsonObject = dict[str, object]
 
-#: Longest text that is taken over from a host in one field (characters).
-MAX_TEXT = 2000
+#: What a measure is called where nothing was measured: the capture is a dump.
+DUMP = "dump"
+#: Most arguments that are kept of a command line.
+_MAX_ARGUMENTS = 200
 #: What a run can know of a host: see :class:`HostRecord`.
 STATUSES = ("recording", "collected", "nothing", "failed", "unreachable", "opted_out")
-#: Most rows of one list (skipped processes, captures) that are taken over.
-MAX_ROWS = 5000
-
-
-class WireError(FleetError):
-    """A host answered something that is not what its program answers."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +123,8 @@ class Process:
 class Measure:
     """What the weights of a capture mean. Weights are seconds.
 
-    ``kind`` is ``cpu`` (threads that are not idle), ``wall`` (all threads) or
-    ``gil`` (the thread that holds the GIL). ``rate`` is samples per second as
+    ``kind`` is ``cpu`` (threads that are not idle), ``wall`` (all threads),
+    ``gil`` (the thread that holds the GIL), or ``dump``: stacks alone. ``rate`` is samples per second as
     planned; ``blocking`` tells whether the target was stopped for each sample;
     ``native`` whether frames of C code are included. Profiles of different
     ``kind`` are never summed silently.
@@ -145,7 +139,7 @@ class Measure:
     def from_wire(cls, data: object) -> Measure:
         fields = Fields(data, "measure")
         kind = fields.text("kind")
-        if kind not in ("cpu", "wall", "gil"):
+        if kind not in ("cpu", "wall", "gil", DUMP):
             raise WireError("A host sent a measure of an unknown kind", kind)
         return cls(kind, fields.number("rate"), fields.boolean("blocking"), fields.boolean("native"))
 
@@ -204,7 +198,9 @@ class Capture:
     in the window"). ``reason``, ``detail``, ``remedy`` are set when it failed.
     ``attach`` says as whom py-spy ran and with what ("as user web with CAP_SYS_PTRACE alone"; "" when it never ran).
     ``size`` is the compressed size on the wire in bytes. ``file`` is set by the
-    controller: the speedscope file's name inside the host's folder of the run.
+    controller: the speedscope file's name inside the host's folder of the run, or the dump's.
+    Of a dump ``samples`` are the looks that were taken and ``errors`` those that failed; ``command_line`` is there
+    where it was asked for, and redacted as it is read.
     ``harm`` is what it cost the target. A target whose recorder hurt it goes on as another capture, a gentler
     ``segment`` (from 1): captures with the same PID and start time are of one target.
     """
@@ -226,6 +222,11 @@ class Capture:
     attach: str = ""
     segment: int = 1
     harm: Harm | None = None
+    command_line: tuple[str, ...] | None = None
+
+    @property
+    def is_dump(self) -> bool:
+        return self.measure.kind == DUMP
 
     @classmethod
     def from_wire(cls, data: object) -> Capture:
@@ -251,7 +252,15 @@ class Capture:
             attach=fields.text("attach", ""),
             segment=fields.optional_integer("segment") or 1,
             harm=fields.optional("harm", Harm.from_wire),
+            command_line=fields.optional("command_line", _command_line),
         )
+
+
+def _command_line(data: object) -> tuple[str, ...]:
+    # Not through Fields.texts: that would cut an argument before it is searched.
+    if not isinstance(data, (list, tuple)) or not all(isinstance(word, str) for word in data):
+        raise WireError("A host sent a command line that is none", type(data).__name__)
+    return redact_command_line([str(word) for word in data[:_MAX_ARGUMENTS]])
 
 
 @dataclass(frozen=True)
@@ -426,84 +435,3 @@ class HostRecord:
         data: JsonObject = asdict(self)
         data["facts"] = dict(self.facts)
         return data
-
-
-class Fields:
-    """Typed access to one decoded JSON object; every refusal names the record and the field."""
-
-    def __init__(self, data: object, what: str) -> None:
-        if not isinstance(data, dict):
-            raise WireError(f"A host sent a {what} that is not an object", type(data).__name__)
-        self._data: dict[object, object] = data
-        self._what = what
-
-    def value(self, name: str) -> object:
-        return self._data.get(name)
-
-    def _refuse(self, name: str) -> WireError:
-        return WireError(
-            f"A host sent a {self._what} with a bad field",
-            f"{name}: {type(self._data.get(name)).__name__}",
-            "run the same collection version on all controllers; "
-            "if the host may be compromised, look at it by other means",
-        )
-
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self._data.get(name, default)
-        if not isinstance(value, str):
-            raise self._refuse(name)
-        return printable(value)[:MAX_TEXT]
-
-    def optional_text(self, name: str) -> str | None:
-        return None if self._data.get(name) is None else self.text(name)
-
-    def integer(self, name: str) -> int:
-        value = self._data.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise self._refuse(name)
-        return value
-
-    def optional_integer(self, name: str) -> int | None:
-        return None if self._data.get(name) is None else self.integer(name)
-
-    def optional(self, name: str, read: Callable[[object], Record]) -> Record | None:
-        """An inner record; ``None`` where there is none."""
-        return None if self._data.get(name) is None else read(self._data[name])
-
-    def number(self, name: str) -> float:
-        value = self._data.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
-            raise self._refuse(name)
-        return float(value)
-
-    def optional_number(self, name: str) -> float | None:
-        return None if self._data.get(name) is None else self.number(name)
-
-    def boolean(self, name: str) -> bool:
-        value = self._data.get(name)
-        if not isinstance(value, bool):
-            raise self._refuse(name)
-        return value
-
-    def rows(self, name: str) -> list[object]:
-        value = self._data.get(name, [])
-        if not isinstance(value, (list, tuple)) or len(value) > MAX_ROWS:
-            raise self._refuse(name)
-        return list(value)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        rows = self.rows(name)
-        if not all(isinstance(row, str) for row in rows):
-            raise self._refuse(name)
-        return tuple(printable(str(row))[:MAX_TEXT] for row in rows)
-
-    def mapping(self, name: str) -> dict[object, object]:
-        value = self._data.get(name, {})
-        if not isinstance(value, dict) or len(value) > MAX_ROWS:
-            raise self._refuse(name)
-        return value
-
-
-def printable(text: str) -> str:
-    """``text`` without what could steer a terminal or break a line: each such character becomes ``?``."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from .._errors import FleetError
+from .._fields import printable
 from .._profile import Frame, Profile
-from .._wire import printable
 
 _ESCAPES = {"%": "%25", ";": "%3B", "\n": "%0A", "\r": "%0D"}
 _UNESCAPES = {code: char for char, code in _ESCAPES.items()}

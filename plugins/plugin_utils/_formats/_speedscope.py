@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from .._errors import FleetError
+from .._fields import printable
 from .._profile import Frame, Profile, Stack, collapse
-from .._wire import Measure, printable
+from .._wire import Measure
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 

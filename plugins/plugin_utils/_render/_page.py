@@ -22,6 +22,7 @@ from markupsafe import Markup
 from .._evidence import lines as evidence_lines
 from .._profile import Function, describe
 from .._run import safe_name
+from .._stacks_report import Stacks
 from .._summary import (
     HOST_OUTCOMES,
     NO_CAPTURE,
@@ -33,8 +34,9 @@ from .._summary import (
     lost,
 )
 from .._wire import Capture, Container, HostRecord
+from ._stacks import section
 from ._templates import template
-from ._text import interval, place, share
+from ._text import interval, place, plural, share
 
 #: Skipped processes that are listed for each host.
 _MOST_SKIPPED = 200
@@ -48,9 +50,7 @@ class _TargetRow:
     measured: str
     reason: str
     notes: tuple[str, ...]
-    folder: str
-    graph: str
-    capture: str
+    files: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def page(
     graphs: Sequence[str],
     tables: Sequence[Sequence[Function]],
     hosts: Sequence[str],
+    stacks: Stacks | None = None,
 ) -> str:
     """``graphs`` are our own SVG, one for each picture of the summary, ``tables`` their hottest functions."""
     sections = [
@@ -101,6 +102,7 @@ def page(
         summary=summary,
         rows=summary.rows(),
         sections=sections,
+        stacks=section(stacks) if stacks else None,
         hosts=[_host(record) for record in records],
         missing=[host for host in hosts if host not in known],
         files=[*files, "summary.md", "manifest.json"],
@@ -148,7 +150,7 @@ def _host(record: HostRecord) -> _HostRow:
 def _targets(record: HostRecord) -> list[_TargetRow]:
     folder = f"hosts/{safe_name(record.host)}"
     rows = [_target(capture, folder) for capture in record.captures]
-    return rows + [_TargetRow(name, "", "failed", "", NO_CAPTURE, (), folder, "", "") for name in lost(record)]
+    return rows + [_TargetRow(name, "", "failed", "", NO_CAPTURE, (), []) for name in lost(record)]
 
 
 def _container(container: Container) -> str:
@@ -166,17 +168,34 @@ def _target(capture: Capture, folder: str) -> _TargetRow:
         f"Python {process.python}" if process.python else "",
         f"{process.cpu:.0f} % CPU before" if process.cpu is not None else "",
     ]
-    measured = f"{capture.samples} samples in {capture.seconds:.1f} s; {describe([capture.measure])}"
-    if capture.errors:
-        measured += f"; {capture.errors} samples could not be read"
     return _TargetRow(
         name=process.who + (f", segment {capture.segment}" if capture.segment > 1 else ""),
         facts=", ".join(filter(None, facts)),
-        outcome={"profiled": "profiled", "empty": "idle", "failed": "failed"}[capture.outcome],
-        measured="" if capture.outcome == "failed" else measured,
+        outcome=_outcome(capture),
+        measured="" if capture.outcome == "failed" else _measured(capture),
         reason=capture_text(capture) if capture.outcome == "failed" else "",
         notes=((capture.harm.text(),) if capture.harm else ()) + capture.notes,
-        folder=folder,
-        graph=capture.file.removesuffix(".speedscope.json") + ".svg" if capture.outcome == "profiled" else "",
-        capture=capture.file,
+        files=[(label, f"{folder}/{name}") for label, name in _files(capture)],
     )
+
+
+def _outcome(capture: Capture) -> str:
+    good = "dumped" if capture.is_dump else "profiled"
+    return {"profiled": good, "empty": "idle", "failed": "failed"}[capture.outcome]
+
+
+def _measured(capture: Capture) -> str:
+    if capture.is_dump:
+        measured = f"{plural(capture.samples, 'dump')} in {capture.seconds:.1f} s"
+        return measured + (f"; {capture.errors} failed" if capture.errors else "")
+    measured = f"{capture.samples} samples in {capture.seconds:.1f} s; {describe([capture.measure])}"
+    return measured + (f"; {capture.errors} samples could not be read" if capture.errors else "")
+
+
+def _files(capture: Capture) -> list[tuple[str, str]]:
+    if not capture.file:
+        return []
+    if capture.is_dump:
+        return [("stacks", capture.file.removesuffix(".json") + ".txt"), ("json", capture.file)]
+    graph = capture.file.removesuffix(".speedscope.json") + ".svg"
+    return [("flame graph", graph)] * (capture.outcome == "profiled") + [("speedscope", capture.file)]

@@ -12,7 +12,7 @@ import os
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from .._wire import printable
+from .._fields import printable
 
 
 @functools.cache

@@ -16,6 +16,10 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole if whole else 0:.1f} %"
 
 
+def plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}{'es' if word.endswith('s') else 's'}"
+
+
 def columns(text: str) -> int:
     """How many columns of a monospaced font the text takes."""
     return sum(_columns_of(char) for char in text)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.plugin_utils import _collect
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bodies, _collect
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import (
     _fetch,
     collect,
@@ -26,8 +26,9 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import (
     wait_for_window,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import WireError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Evidence, HostRecord, WireError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Evidence, HostRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,9 @@ class Host:
         self.left = left
         self.chunk = chunk
         self.before: list[dict[str, Any]] = []
+
+    def keep(self, run: Run, record: HostRecord) -> None:
+        run.write_host(record)
 
     def ask(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
         assert operation == "collect"
@@ -272,7 +276,7 @@ def test_a_capture_that_cannot_be_read_fails_alone(run, body, size):
 
 
 def test_bombs_are_cut_off_alone_and_together(run, monkeypatch):
-    monkeypatch.setattr(_collect, "MAX_CAPTURE_BYTES", 1 << 20)
+    monkeypatch.setattr(_bodies, "MAX_CAPTURE_BYTES", 1 << 20)
     big = bomb(8 << 20)
     assert len(big) < 20_000
     record = take(run, result(head(capture(size=len(big))), big))

@@ -260,7 +260,15 @@ def test_two_segments_are_one_target(run: Run) -> None:
     second = replace(capture(), segment=2, file="shop-4711-2.speedscope.json", harm=harm)
     add(run, "a", capture(), second)
     summary = build(run, Context(hosts=("a",)))
-    assert dict(summary.targets) == {"profiled": 1, "empty": 0, "failed": 0, "skipped": 0, "found": 2, "chosen": 2}
+    assert dict(summary.targets) == {
+        "profiled": 1,
+        "dumped": 0,
+        "empty": 0,
+        "failed": 0,
+        "skipped": 0,
+        "found": 2,
+        "chosen": 2,
+    }
     assert summary.pictures[0].targets == 1 and summary.pictures[0].samples == 2 * 136
     assert summary.shortest == summary.longest == 60.0
     page = Path(run.path, "index.html").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import printable
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import (
     Document,
     ThreadSamples,
@@ -20,7 +21,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope i
     write,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure, printable
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure
 from hypothesis import given
 from hypothesis import strategies as st
 

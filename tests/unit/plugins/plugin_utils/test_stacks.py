@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumps import MAX_LOOKS, Dump, Frame, Look, Thread
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import WireError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._text import columns
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks import Branch, Code, groups, normalise, plain, tree
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks_text import (
-    markdown_text,
+    screen,
     sentences,
-    terminal,
     tree_lines,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._waiting import IDLE, MOVING, ONCE, STUCK, state, waits_idle
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import WireError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,9 +181,9 @@ def test_the_tree_s_ends_are_the_groups(dumps: list[Dump]) -> None:
 @given(DUMPS, st.sampled_from([40, 80, 120]))
 def test_text_fits_and_is_printable(dumps: list[Dump], width: int) -> None:
     rows = groups(dumps)
-    for line in [*terminal(rows, width), *tree_lines(tree(rows), width)]:
+    for line in [*screen(rows).lines(width), *tree_lines(tree(rows), width)]:
         assert columns(line) <= width and line.isprintable()
-    assert markdown_text(rows).replace("\n", "").isprintable()
+    assert screen(rows).markdown().replace("\n", "").isprintable()
 
 
 def test_a_stack_of_thousands_of_frames_is_no_trouble() -> None:
@@ -215,7 +214,7 @@ def test_the_sentence_at_the_top() -> None:
     ]
     assert groups(fleet(), "rarest")[0].culprit == 0 and groups(fleet(), "rarest")[1].hosts == ("web-07",)
     # The first screen of a terminal.
-    assert len(terminal(rows)) <= 24
+    assert len(screen(rows).lines()) <= 24
 
 
 def test_the_tree_names_those_that_differ() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumps import Dump
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks import Group, groups
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks_text import gil_lines, sentences, terminal
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks_text import gil_lines, screen, sentences
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._waiting import IDLE, MOVING, STUCK
 
 PY_SPY = os.path.join(os.path.dirname(sys.executable), "py-spy")
@@ -223,7 +223,7 @@ def test_threads_that_wait_for_a_server_that_never_answers(look: Look) -> None:
     rows = look(SILENT_SERVER, {"SocketIO.readinto": 4, "_shutdown": 1})
     assert culprits(rows, STUCK) == {"fetch_rates": 4}
     assert rows[0].threads == 4 and rows[0].stack[0].file == "socket.py" and rows[0].stack[0].plumbing
-    assert any(line.startswith("  > fetch_rates (") and ":7)" in line for line in terminal(rows))
+    assert any(line.startswith("  > fetch_rates (") and ":7)" in line for line in screen(rows).lines())
 
 
 def test_an_event_loop_that_waits_is_idle(look: Look) -> None:
@@ -236,7 +236,7 @@ def test_a_worker_between_jobs_is_told_from_one_that_waits_for_a_result(look: Lo
     names = "Queue.get:3 _worker socket.accept BaseServer.serve_forever Pool._handle_results"
     wanted = {name: int(number or 1) for name, _colon, number in (word.partition(":") for word in names.split())}
     rows = look(BETWEEN_JOBS, wanted)
-    assert culprits(rows, STUCK) == {"result": 1}, terminal(rows)
+    assert culprits(rows, STUCK) == {"result": 1}, screen(rows).lines()
     assert sum(culprits(rows, IDLE).values()) >= 9
 
 

@@ -10,9 +10,8 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import MAX_ROWS, MAX_TEXT, WireError, printable
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
-    MAX_ROWS,
-    MAX_TEXT,
     Capture,
     ErrorText,
     Evidence,
@@ -23,8 +22,6 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
     Scope,
     Selection,
     Trace,
-    WireError,
-    printable,
 )
 from hypothesis import given
 from hypothesis import strategies as st
