@@ -19,7 +19,7 @@ def application(environ: dict[str, str], start_response: Callable[[str, Headers]
 
 
 def build_report() -> list[int]:
-    orders = [number * 7919 % 1_000_003 for number in range(200_000)]
+    orders = [number * 7919 % 1_000_003 for number in range(400_000)]
     return without_duplicates(orders)
 
 
@@ -27,10 +27,6 @@ def without_duplicates(orders: list[int]) -> list[int]:
     """A list where a set is meant: each order is compared with all before it."""
     found: list[int] = []
     for order in orders:
-        if not contains(found, order):
+        if order not in found:
             found.append(order)
     return found
-
-
-def contains(found: list[int], order: int) -> bool:
-    return any(known == order for known in found)

@@ -26,7 +26,7 @@ ENVIRONMENT = f"cd {FOLDER} && PYTHONPATH={FOLDER}:/opt/service PYTHONDONTWRITEB
 
 
 @contextmanager
-def running(host: Host, command: str, user: str = "web") -> Iterator[int]:
+def running(host: Host, command: str) -> Iterator[int]:
     """A command in the background of a host, in the folder of the programs; its PID. Killed with all of its session."""
     folder = host.root / FOLDER.lstrip("/")
     folder.mkdir(exist_ok=True)
@@ -34,7 +34,7 @@ def running(host: Host, command: str, user: str = "web") -> Iterator[int]:
         shutil.copy(program, folder)
     mark = host.root / MARK.lstrip("/")
     script = shlex.quote(f"echo $$ > {MARK}; exec {command}")
-    host.run(f"({ENVIRONMENT} sh -c {script}) >/tmp/log-of-{user} 2>&1 &", user=user)
+    host.run(f"({ENVIRONMENT} sh -c {script}) >>/tmp/log 2>&1 &", user="web")
     await_condition("the command's PID", lambda: mark.read_text().strip().isdigit())
     pid = int(mark.read_text())
     mark.unlink()
@@ -61,18 +61,14 @@ def gunicorn(host: Host, program: str, workers: int, *words: str) -> Iterator[in
 @contextmanager
 def other(host: Host, role: str) -> Iterator[None]:
     """Somebody whom a service asks (see ``others.py``)."""
-    port = {"supplier": "tcp", "names": "udp", "silence": "udp"}[role]
-    with running(host, f"python3 others.py {role}", user="root"):
-        await_condition(role, lambda: _listens(host, 9000) if port == "tcp" else _bound(host, 53))
+    port = {"supplier": 9000, "rates": 9001}[role]
+    with running(host, f"python3 others.py {role}"):
+        await_condition(f"{role} on {host.name}", lambda: _listens(host, port))
         yield
 
 
 def _listens(host: Host, port: int) -> bool:
     return f":{port:04X} 00000000:0000 0A" in Path(f"/proc/{host.pid}/net/tcp").read_text()
-
-
-def _bound(host: Host, port: int) -> bool:
-    return f":{port:04X} 00000000:0000" in Path(f"/proc/{host.pid}/net/udp").read_text()
 
 
 def request(host: Host, path: str) -> None:
@@ -104,11 +100,12 @@ def _locks(host: Host) -> tuple[int, int]:
 
 
 @contextmanager
-def busy(host: Host) -> Iterator[int]:
-    """Two workers, of which one builds a report."""
+def reporting(host: Host, reports: int) -> Iterator[int]:
+    """Two workers, of which so many build a report."""
     with gunicorn(host, "orders", 2) as master:
-        request(host, "/report")
-        await_condition("a busy worker", lambda: any(_ticks(host, pid) > 20 for pid in host.children(master)))
+        for _report in range(reports):
+            request(host, "/report")
+        await_condition("busy workers", lambda: sum(_ticks(host, pid) > 50 for pid in host.children(master)) == reports)
         yield master
 
 
@@ -120,18 +117,17 @@ def _ticks(host: Host, pid: int) -> int:
 
 #: One customer, who waits for each answer.
 LOAD = (
-    "while sleep 0.2; do"
+    "while sleep 1; do"
     ' (exec 3<>/dev/tcp/127.0.0.1/8000; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; exec cat <&3 >/dev/null); done'
 )
 
 
 @contextmanager
-def asking_for_names(host: Host, answered: bool) -> Iterator[int]:
-    """Two workers under a steady load, on a host whose name server answers, or does not."""
-    (host.root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
-    role = "names" if answered else "silence"
+def asking(host: Host, role: str) -> Iterator[int]:
+    """Two workers that two customers keep at it, and that are told to ask this one."""
+    settings = {"supplier": "--env RATES_PORT=9000", "rates": "--env RATES_PORT=9001"}[role]
     load = f"bash -c {shlex.quote(LOAD)}"
-    with other(host, role), gunicorn(host, "rates", 2) as master, running(host, load), running(host, load):
+    with other(host, role), gunicorn(host, "rates", 2, settings) as master, running(host, load), running(host, load):
         yield master
 
 
