@@ -19,6 +19,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._collect import (
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import Fields
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._host import HostAction
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._patience import Patience
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import HostRecord, JsonObject, Selection
 
@@ -36,9 +37,11 @@ class ActionModule(HostAction):
             return {"changed": False, "waiting": waiting, "left": left, "msg": text}
         run = self.open_run(options)
         if options["recording"]:
-            wait_for_window(run, options["not_before"])
+            patience = Patience(options["patience"])
             record = HostRecord(self.host, "recording", self.groups, recording=options["recording"])
-            with self.losses_recorded(run, record):
+            with patience.kept():
+                wait_for_window(run, options["not_before"])
+            with self.losses_recorded(run, record), patience.kept():
                 record = collect(self, run, record)
             require_result(record)
             # Those that were refused when it started belong to it.

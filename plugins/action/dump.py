@@ -46,7 +46,7 @@ class ActionModule(VisitAction):
     }
 
     def visit(self, options: dict[str, Any], run: Run) -> JsonObject:
-        with self.losses_recorded(run, self.fresh()), self.in_time():
+        with self.losses_recorded(run, self.fresh()), self.patience.kept():
             record, dumps = self._look(options, run)
         self.keep(run, record)
         result = self.found(run, record)

@@ -45,14 +45,14 @@ class ActionModule(VisitAction):
     }
 
     def visit(self, options: dict[str, Any], run: Run) -> JsonObject:
-        with self.losses_recorded(run, self.fresh()), self.in_time():
+        with self.losses_recorded(run, self.fresh()), self.patience.kept():
             record, ends_in = self._start(options, run)
         self.keep(run, record)
         ends = time.time() + ends_in
         if options["wait"] and record.recording:
-            with self.in_time():
+            with self.patience.kept():
                 wait_for_window(run, ends)
-            with self.losses_recorded(run, record), self.in_time():
+            with self.losses_recorded(run, record), self.patience.kept():
                 record = collect(self, run, record)
             require_result(record)
         return {"recording": record.recording, "ends": ends, **self.found(run, record)}

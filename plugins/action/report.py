@@ -46,7 +46,8 @@ def _report(arguments: Mapping[str, Any], host: str, variables: Mapping[str, Any
     label = str(variables.get("ansible_limit") or "all")
     run = open_run(str(arguments["output_dir"]), str(arguments["job"]), label, process_key())
     summary = build(run, _context(arguments, variables))
-    if may_print(run, host, _texts(variables.get("ansible_play_batch"))):
+    batch = [] if arguments["brief"] else _texts(variables.get("ansible_play_batch"))
+    if may_print(run, host, batch):
         display = Display()
         width = max(60, min(display.columns or 80, 120))
         for line in summary.brief() if arguments["brief"] else summary.lines(width):
@@ -70,7 +71,8 @@ def _context(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> Cont
         job=str(arguments["job"]),
         title=str(arguments["title"]),
         reason=str(arguments["reason"]),
-        hosts=tuple(_texts(variables.get("ansible_play_hosts_all"))),
+        # A play that is about something else may leave hosts out.
+        hosts=() if arguments["brief"] else tuple(_texts(variables.get("ansible_play_hosts_all"))),
         parameters=arguments["parameters"],
         versions={"pyspy.fleet": collection_version(), "ansible-core": ansible_version},
         order=str(arguments["order"]),

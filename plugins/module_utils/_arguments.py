@@ -107,6 +107,7 @@ COLLECT_ARGUMENTS: ArgumentSpec = {
     "recording": {"type": "str", "default": ""},
     "run": {"type": "str", "default": ""},
     "not_before": {"type": "float", "default": 0.0},
+    "patience": {"type": "int", "default": 0},
 }
 
 CLEANUP_ARGUMENTS: ArgumentSpec = {

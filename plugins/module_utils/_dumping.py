@@ -26,11 +26,11 @@ from ._evidence import joined, to_wire
 from ._exposure import Exposure
 from ._launch import give_way, sealed
 from ._lease import asker
-from ._looks import Subject
 from ._namespaces import Guard
 from ._privileges import Kernel
 from ._resumer import Resumer, running
 from ._selection import Selection
+from ._subject import Subject
 
 #: Dumps at the same time: more than there are CPUs makes all of them late.
 _AT_ONCE = min(8, max(2, os.cpu_count() or 1))
@@ -68,22 +68,32 @@ def dump(data: Dict[str, object], payload: Callable[[], bytes]) -> Answer:
     signal.setitimer(signal.ITIMER_REAL, options.deadline + _ALARM)
     arrival = arrive(errand, payload(), _all)
     if not isinstance(arrival, Arrival):
-        return arrival
+        return arrival if "need_binary" in arrival else _answered(arrival, began, None, [], b"")
     admission = judged(errand, arrival.selection, blocking, enters)
     subjects = [Subject(target, options) for target in admission.admitted()]
-    found = dict(answer(admission.selection, arrival.brought), began=began, evidence=None)
+    found = answer(admission.selection, arrival.brought)
+    evidence = None
     if subjects:
-        found.update(_look_at_all(order, arrival, subjects, deadline))
+        found["warnings"], evidence = _look_at_all(order, arrival, subjects, deadline)
     heads, bodies = _gathered(subjects)
-    captures = heads + admission.failed(options.measure())
-    return dict(found, captures=captures, data=base64.b64encode(bodies).decode(), ended=time.time())
+    return _answered(found, began, evidence, heads + admission.failed(options.measure()), bodies)
+
+
+def _answered(
+    found: Answer, began: float, evidence: Optional[Answer], captures: List[Dict[str, object]], bodies: bytes
+) -> Answer:
+    data = base64.b64encode(bodies).decode()
+    return dict(found, began=began, ended=time.time(), evidence=evidence, captures=captures, data=data)
 
 
 def _all(selection: Selection) -> Selection:
     return selection
 
 
-def _look_at_all(order: Order, arrival: Arrival, subjects: Sequence[Subject], deadline: float) -> Answer:
+def _look_at_all(
+    order: Order, arrival: Arrival, subjects: Sequence[Subject], deadline: float
+) -> Tuple[List[str], Answer]:
+    """Warnings, and the evidence."""
     errand, options = order.errand, order.options
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     give_way()
@@ -97,7 +107,7 @@ def _look_at_all(order: Order, arrival: Arrival, subjects: Sequence[Subject], de
     finally:
         scope, notes = exposure.end()
     evidence = to_wire(scope, joined(subject.settle() for subject in subjects), notes)
-    return {"evidence": dict(evidence, left=[]), "warnings": missed}
+    return missed, dict(evidence, left=[])
 
 
 class Rounds:

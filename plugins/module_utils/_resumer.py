@@ -58,11 +58,21 @@ def _outlive(reading: int, targets: Sequence[ProcessDir]) -> None:
         os.dup2(null, descriptor)
     if os.read(reading, 1):
         return
-    limit = time.monotonic() + _PATIENCE
+    resume_all(targets, _PATIENCE)
+
+
+def resume_all(targets: Sequence[ProcessDir], seconds: float) -> bool:
+    """Let them go on where they were left stopped, or come to be within ``seconds``; True when one was.
+
+    The signal that py-spy sent them may still be on its way when py-spy is gone.
+    """
+    found = False
+    limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         for process in targets:
-            resume(process)
+            found = resume(process) or found
         time.sleep(_LOOK)
+    return found
 
 
 def resume(process: ProcessDir) -> bool:

@@ -35,6 +35,12 @@ options:
       - Without O(recording), only recordings that this run started, however young. The name of the run's folder.
     type: str
     default: ""
+  patience:
+    description:
+      - Give the host up when it has not answered after so many seconds, however the connection hangs. The captures stay
+        there as long as C(keep) said. With V(0) it is as patient as the connection is.
+    type: int
+    default: 0
   not_before:
     description:
       - When the window ends, in seconds since the epoch, as M(pyspy.fleet.record) returned it.

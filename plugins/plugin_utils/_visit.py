@@ -10,23 +10,16 @@ check mode.
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import FrameType
 from typing import Any
 
 from ._errors import FleetError
 from ._fields import Fields
 from ._host import HostAction
+from ._patience import Patience
 from ._run import Run
 from ._wire import HostRecord, JsonObject, Selection
-
-
-class _TooLateError(BaseException):
-    """No Exception: connection plugins try again after those."""
 
 
 class VisitAction(HostAction):
@@ -55,8 +48,7 @@ class VisitAction(HostAction):
         if self.check_mode:
             answer = self.ask_with_binary(self.operation, {**self._order(options, ""), "check": True}, options)
             return {"changed": False, **Selection.from_wire(answer.get("selection")).to_result()}
-        self._patience = options["patience"]
-        self._give_up = time.monotonic() + self._patience
+        self.patience = Patience(options["patience"])
         return self.visit(options, self.open_run(options))
 
     def visit(self, options: dict[str, Any], run: Run) -> JsonObject:
@@ -66,27 +58,6 @@ class VisitAction(HostAction):
     def fresh(self) -> HostRecord:
         """What is known of the host before it has answered."""
         return HostRecord(self.host, "failed", self.groups)
-
-    @contextmanager
-    def in_time(self) -> Iterator[None]:
-        """FleetError where the host, and all before it, takes longer than the user's patience."""
-        if self._patience <= 0:
-            yield
-            return
-        before = signal.signal(signal.SIGALRM, _too_late)
-        # Again and again: what is cleaned up on the way out may wait for the same host.
-        signal.setitimer(signal.ITIMER_REAL, max(0.01, self._give_up - time.monotonic()), 1)
-        try:
-            yield
-        except _TooLateError as error:
-            raise FleetError(
-                f"The host did not answer within {self._patience} s",
-                "no more time was allowed",
-                "look at it by other means, or allow more time",
-            ) from error
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
 
     def _order(self, options: dict[str, Any], run: str) -> JsonObject:
         return {
@@ -110,7 +81,7 @@ class VisitAction(HostAction):
             "status": status,
             "groups": list(self.groups),
             "selection": fields.value("selection"),
-            "captures": fields.value("captures"),
+            "captures": fields.rows("captures"),
             "evidence": None,
             "warnings": list(fields.texts("warnings")),
             "facts": {**fields.mapping("facts"), "py-spy": version},
@@ -130,7 +101,3 @@ class VisitAction(HostAction):
             "notes": list(record.selection.notes),
             **self.outcome(run, record),
         }
-
-
-def _too_late(number: int, frame: FrameType | None) -> None:
-    raise _TooLateError

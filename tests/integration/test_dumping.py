@@ -252,6 +252,8 @@ def test_what_cannot_be_done_is_said(host: Host) -> None:
         answer, _dumped = host.dump([busy.pid], check=True)
         assert answer["ok"] and "captures" not in answer
         assert [one["pid"] for one in answer["selection"]["targets"]] == [busy.pid]
+    answer, dumped = host.dump([], limits={"max_load": 0}, most=64, pattern="nobody-has-this")
+    assert answer["ok"] and answer["captures"] == [] and answer["evidence"] is None and not dumped
     answer, _dumped = host.dump([busy.pid])
     assert answer["ok"] is False and str(busy.pid) in str(answer["error"])
 

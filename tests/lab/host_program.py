@@ -130,6 +130,7 @@ class Host:
         role: str = "any",
         check: bool = False,
         most: int = 64,
+        pattern: str = "",
         **options: Any,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """One pass of ``dump``: its answer, and the looks at each target (as :class:`Dump` takes them)."""
@@ -137,7 +138,7 @@ class Host:
         import zlib
 
         order = {**self.order(pids, policy=policy, limits=limits, role=role), "options": options, "check": check}
-        order["selectors"]["max_targets"] = most
+        order["selectors"].update(max_targets=most, pattern=pattern)
         answer = self.ask("dump", order)
         if "need_binary" in answer:
             answer = self.ask("dump", order, _fetch.compressed(_releases.NEWEST, answer["need_binary"]["architecture"]))

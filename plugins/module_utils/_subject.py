@@ -2,14 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "looks" of the host wing (private to the collection): one target of a dump, over all looks at it."""
+"""Room "subject" of the host wing (private to the collection): one target of a dump, over all looks at it."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import zlib
 from typing import Dict, List, Optional, Tuple
 
 from ._attach import RELAX, Identity, Verdict, identity
@@ -20,18 +18,18 @@ from ._entering import Holder, intruded
 from ._errors import HostError
 from ._evidence import Trace
 from ._launch import Role, exit_text
+from ._looks import Looks
 from ._namespaces import Door, open_door
 from ._plan import Facts, stopping
 from ._procfs import Gone, ProcessDir, parse_maps
 from ._pyspy import diagnose, dump_arguments, explained, refused, was_refused
-from ._resumer import resume
+from ._resumer import resume_all
 from ._selection import Process
-from ._thread_times import Named, times
 
 #: A target that runs changes its stacks while they are read: such a look is tried this often.
 _ATTEMPTS = 3
-#: Most bytes of all looks at one target, as JSON.
-_MOST_BYTES = 64 * 1024 * 1024
+#: A target whose py-spy was killed is watched for this long (seconds): it may yet come to be stopped.
+_SETTLING = 0.5
 
 
 class Subject:
@@ -46,10 +44,9 @@ class Subject:
         self.blocking, self.native = options.stops(), options.native
         self._options = options
         self._notes: List[str] = []
-        self._looks: List[bytes] = []
-        self._size = self._attempt = self._errors = 0
-        self._last_words = ""
-        self._others: Optional[int] = None
+        self._looks = Looks()
+        self._attempt = self._errors = 0
+        self._last: Optional[HostError] = None
         self._verdict: Optional[Verdict] = None
         self._relaxed = False
         self._attach = ""
@@ -139,7 +136,7 @@ class Subject:
         finally:
             self.dumper.close()
         if killed and self.blocking and self.process is not None and self._before.state_before not in ("T", "t"):
-            if resume(self.process):
+            if resume_all([self.process], _SETTLING):
                 self._before = self._before._replace(note="was left stopped; resumed")
         if self.failure is not None:
             return False
@@ -150,52 +147,32 @@ class Subject:
         return self._missed(killed, stdout, stderr)
 
     def _understood(self, output: bytes) -> bool:
-        try:
-            threads = json.loads(output)
-            named = [Named(row.get("os_thread_id"), str(row.get("thread_name") or "")) for row in threads]
-            assert self.process is not None
-            found = times(self.process, named, self._inner_ids())
-            if self.process.state in ("Z", "X"):
-                raise Gone(self.target.pid)
-        except (ValueError, AttributeError, TypeError, RecursionError):
+        """Is it a dump? One of a target that has ended meanwhile is none: its number may have been another's."""
+        if self.process is None:
             return False
+        try:
+            return self._looks.take(output, self.process)
         except Gone:
             self._gone()
-            return True
-        for row, seconds in zip(threads, found.each):
-            row.pop("pid", None)
-            row["cpu"] = seconds
-        look = json.dumps({"at": time.monotonic(), "cpu": found.process, "threads": threads}).encode()
-        if self._size + len(look) > _MOST_BYTES:
-            self.failure = HostError("more looks at this target would be too large", "", "ask for fewer dumps")
-            return True
-        self._looks.append(look)
-        self._size += len(look)
-        self._others = max(0, found.threads - len(threads))
-        return True
-
-    def _inner_ids(self) -> bool:
-        """Does py-spy name threads as the target itself does? So they are in Python's memory, from 3.11 on."""
-        if self.process is None or len(self.process.status().nspids) < 2:
-            return False
+        except HostError as error:
+            self.failure = error
         return True
 
     def _missed(self, killed: bool, stdout: str, stderr: str) -> bool:
-        if killed:
-            self._errors += 1
-            self._last_words = "py-spy did not end in time and was killed"
-            return False
-        found = diagnose(exit_text(self.dumper.status), "", stderr or stdout[:500])
-        again = self._attempt < _ATTEMPTS and not was_refused(stderr) and self._is_there()
+        """Nothing came of this attempt; later looks may be luckier, unless the kernel refuses them."""
+        again = self._attempt < _ATTEMPTS and not killed and not was_refused(stderr) and self._is_there()
         if again:
             return True
-        self._errors += 1
-        self._attempt = 0
-        self._last_words = found.reason
+        self._errors, self._attempt = self._errors + 1, 0
+        if killed:
+            self._last = HostError("py-spy did not end in time and was killed", "", "raise the deadline")
+            return False
+        found = diagnose(exit_text(self.dumper.status), "", stderr or stdout[:500])
+        self._last = explained(found, stderr, None if self.door else self._verdict, self._relaxed)
         if not self._is_there():
             self._gone()
-        elif not self._looks:
-            self.failure = explained(found, stderr, None if self.door else self._verdict, self._relaxed)
+        elif was_refused(stderr):
+            self.failure = self._last
         return False
 
     def _is_there(self) -> bool:
@@ -232,19 +209,15 @@ class Subject:
 
     def capture(self) -> Tuple[Dict[str, object], bytes]:
         """Its head as it crosses the wire, and the compressed looks."""
-        body = b""
-        notes = list(self._notes)
-        failure = self.failure
-        if self._looks:
-            others = b"null" if self._others is None else b"%d" % self._others
-            body = zlib.compress(b'{"looks": [' + b", ".join(self._looks) + b'], "others": ' + others + b"}", 6)
-            if failure is not None:
-                notes.append(failure.reason)
-            if self._errors:
-                notes.append("%d dumps failed: %s" % (self._errors, self._last_words))
+        notes, failure = list(self._notes), self.failure
+        if len(self._looks):
+            notes += [failure.reason] if failure is not None else []
+            if self._errors and self._last is not None:
+                notes.append("%d dumps failed: %s" % (self._errors, self._last.reason))
             failure = None
         elif failure is None:
-            failure = HostError("no dump of it was made in time", self._last_words, "raise the deadline")
+            failure = self._last or HostError("there was no time for a dump of it", "", "raise the deadline")
+        body = self._looks.body()
         head: Dict[str, object] = {
             "process": self.target.to_wire(),
             "measure": measure(self.blocking, self.native),
