@@ -13,7 +13,7 @@ from collections.abc import Callable
 Headers = list[tuple[str, str]]
 
 SUPPLIER = ("127.0.0.1", 9000)
-PATIENCE = 2
+PATIENCE = 4
 
 
 def application(_environ: dict[str, str], start_response: Callable[[str, Headers], object]) -> list[bytes]:

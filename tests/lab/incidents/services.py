@@ -133,7 +133,7 @@ def asking(host: Host, role: str) -> Iterator[int]:
 
 @contextmanager
 def dying(host: Host) -> Iterator[int]:
-    """Two workers that give up two seconds after their start, over and over."""
+    """Two workers that give up four seconds after their start, over and over."""
     with other(host, "supplier"), gunicorn(host, "prices", 2, "--config prices.py") as master:
         first = set(host.children(master))
         await_condition("other workers", lambda: len(set(host.children(master)) - first) > 1)
