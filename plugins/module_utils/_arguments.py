@@ -19,7 +19,8 @@ INSTALL_ARGUMENTS: ArgumentSpec = {
     "executable": {"type": "str"},
 }
 
-#: Which processes are meant; ``_selectors.Selectors`` takes them as they are.
+#: Which processes are meant; ``_selectors.Selectors`` takes them as they are. ``max_targets`` has no default: left out,
+#: it depends on what is done with them.
 SELECTOR_ARGUMENTS: ArgumentSpec = {
     "pids": {"type": "list", "elements": "int"},
     "pattern": {"type": "str"},
@@ -34,7 +35,7 @@ SELECTOR_ARGUMENTS: ArgumentSpec = {
     "process_role": {"type": "str", "default": "worker", "choices": ["worker", "master", "any"]},
     "min_cpu": {"type": "float", "default": 0.0},
     "exclude": {"type": "str"},
-    "max_targets": {"type": "int", "default": 8},
+    "max_targets": {"type": "int"},
 }
 
 #: How the targets are sampled. ``nonblocking`` has no default: left out, the plan decides.

@@ -34,6 +34,8 @@ from ._subject import Subject
 
 #: Dumps at the same time: more than there are CPUs makes all of them late.
 _AT_ONCE = min(8, max(2, os.cpu_count() or 1))
+#: A host that hangs does so with all of its workers; a dump of one costs a few milliseconds.
+_MOST_TARGETS = 64
 #: One look may take this long (seconds): py-spy reads the symbols of large interpreters from slow disks.
 _PATIENCE = 10.0
 #: A lease is over this long after the deadline, and our own end comes (seconds).
@@ -53,6 +55,8 @@ class Order(NamedTuple):
     def from_wire(cls, data: Dict[str, object]) -> Order:
         errand = Errand.from_wire(data)
         everybody = errand.selectors._replace(hot=False)
+        if part(data, "selectors").get("max_targets") is None:
+            everybody = everybody._replace(max_targets=_MOST_TARGETS)
         return cls(errand._replace(selectors=everybody), Options.from_wire(part(data, "options")))
 
 

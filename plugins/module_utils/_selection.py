@@ -79,7 +79,15 @@ def look(selectors: Selectors, pause: float = PAUSE, pyspy: str = PINNED) -> Sel
     """Read this host's processes and choose. HostError when what was named cannot be had.
 
     Without a pause CPU is not measured, unless a selector goes by it. ``pyspy`` is the version that is to be used.
+    Where it does not matter who is hot nobody waits for it, unless there are more than may be taken.
     """
+    if selectors.hot or not pause:
+        return _look(selectors, pause, pyspy)
+    selection = _look(selectors, 0.0, pyspy)
+    return _look(selectors, pause, pyspy) if len(selection.targets) == selectors.max_targets else selection
+
+
+def _look(selectors: Selectors, pause: float, pyspy: str) -> Selection:
     uid = selectors.uid()
     table = survey(pause or (PAUSE if selectors.min_cpu else 0.0), pyspy)
     facts = gather(table, selectors, uid)
@@ -153,7 +161,7 @@ def _unfit(process: Candidate, selectors: Selectors) -> str:
         return "%s: never worth a profile" % role.name
     if selectors.process_role == MASTER and role.role != MASTER:
         return "%s, and only masters are asked for" % _what(role)
-    if selectors.process_role == WORKER and role.role == MASTER and not _works_itself(process):
+    if selectors.process_role == WORKER and role.role == MASTER and not _works_itself(process, selectors):
         instead = "; its workers are meant instead" if process.pid in selectors.pids else ""
         return _what(role) + instead
     if process.row.cpu is not None and process.cpu < selectors.min_cpu:
@@ -161,9 +169,10 @@ def _unfit(process: Candidate, selectors: Selectors) -> str:
     return ""
 
 
-def _works_itself(process: Candidate) -> bool:
-    """A parent of a pool often does the hot work; what calls itself a master does not."""
-    return not process.role.certain and process.cpu >= BUSY_MASTER
+def _works_itself(process: Candidate, selectors: Selectors) -> bool:
+    """A parent of a pool often does the hot work, or may hang; what calls itself a master does neither."""
+    busy = process.cpu >= BUSY_MASTER if selectors.hot else True
+    return busy and not process.role.certain
 
 
 def _pool(fit: List[Candidate], selectors: Selectors) -> List[Candidate]:
@@ -174,7 +183,7 @@ def _pool(fit: List[Candidate], selectors: Selectors) -> List[Candidate]:
 
 def _taken_reason(process: Candidate, selectors: Selectors, narrowing: Narrowing) -> str:
     what = _what(process.role)
-    if process.role.role == MASTER and selectors.process_role == WORKER:
+    if process.role.role == MASTER and selectors.process_role == WORKER and process.cpu >= BUSY_MASTER:
         what += " that works itself"
     reason = "%s, %s" % (what, _usage(process))
     through = narrowing.through_master(process)

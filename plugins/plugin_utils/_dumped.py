@@ -66,8 +66,8 @@ def _read(host: str, capture: Capture, document: bytes) -> Dump:
         content = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise WireError("A host sent a dump that is no JSON", str(error)) from error
-    if not isinstance(content, dict):
-        raise WireError("A host sent a dump that is no object", type(content).__name__)
+    if not isinstance(content, dict) or not isinstance(content.get("looks"), list):
+        raise WireError("A host sent a dump without looks", type(content).__name__)
     return Dump.from_wire({**content, "host": host, "pid": capture.process.pid, "name": capture.process.name})
 
 

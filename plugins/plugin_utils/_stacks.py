@@ -169,9 +169,16 @@ def _member_order(member: Member) -> tuple[object, ...]:
 
 
 def ordered(rows: Sequence[Group], order: str) -> list[Group]:
-    """Largest first, or rarest: the odd one out is often the culprit. Threads count, then processes, then hosts."""
+    """Largest first, or rarest: the odd one out is often the culprit. Threads count, then processes, then hosts.
+
+    Of groups that are equal in that those that only idle come last.
+    """
     sign = _sign(order)
-    return sorted(rows, key=lambda row: (sign * row.threads, sign * row.processes, sign * len(row.hosts), row.stack))
+
+    def key(row: Group) -> tuple[object, ...]:
+        return sign * row.threads, sign * row.processes, sign * len(row.hosts), set(row.states) == {IDLE}, row.stack
+
+    return sorted(rows, key=key)
 
 
 def _sign(order: str) -> int:

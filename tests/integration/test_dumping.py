@@ -164,6 +164,10 @@ def test_more_targets_than_are_dumped_at_once(host: Host) -> None:
     assert {head["process"]["pid"] for head in answer["captures"]} == set(pids)
     assert {head["outcome"] for head in answer["captures"]} == {"profiled"}
     assert all(len(one["looks"]) == 2 for one in dumped)
+    with ExitStack() as stack:
+        pids = [stack.enter_context(target(seconds=300)).pid for _number in range(3)]
+        answer, dumped = host.dump(pids, count=1, most=2)
+    assert len(dumped) == 2 and all(one["cpu"] > 0 for one in answer["selection"]["targets"]), "the hottest of them"
 
 
 def test_locals_and_command_lines_only_on_request(host: Host) -> None:
@@ -252,7 +256,7 @@ def test_what_cannot_be_done_is_said(host: Host) -> None:
         answer, _dumped = host.dump([busy.pid], check=True)
         assert answer["ok"] and "captures" not in answer
         assert [one["pid"] for one in answer["selection"]["targets"]] == [busy.pid]
-    answer, dumped = host.dump([], limits={"max_load": 0}, most=64, pattern="nobody-has-this")
+    answer, dumped = host.dump([], limits={"max_load": 0}, pattern="nobody-has-this")
     assert answer["ok"] and answer["captures"] == [] and answer["evidence"] is None and not dumped
     answer, _dumped = host.dump([busy.pid])
     assert answer["ok"] is False and str(busy.pid) in str(answer["error"])

@@ -129,7 +129,7 @@ class Host:
         limits: dict[str, Any] | None = None,
         role: str = "any",
         check: bool = False,
-        most: int = 64,
+        most: int | None = None,
         pattern: str = "",
         **options: Any,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:

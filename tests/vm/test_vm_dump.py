@@ -63,7 +63,8 @@ def test_when_the_program_is_killed_the_scope_comes_back(machine: Machine, tmp_p
     play = threading.Thread(target=lambda: runs.append(dump(machine, tmp_path, **settings)))
     play.start()
     await_condition("the scope to be lowered", lambda: machine.scope() == 0)
-    [program] = [one.pid for one in machine.processes() if re.match(r"\S*python\S* -I -S -c ", one.command)]
+    ours = {one.pid: one.parent for one in machine.processes() if re.match(r"\S*python\S* -I -S -c ", one.command)}
+    [program] = [pid for pid, parent in ours.items() if parent != 1 and parent not in ours]  # not the dead-man
     machine.run(f"kill -9 {program}")
     await_condition("the scope to come back", lambda: machine.scope() == 1)
     play.join()

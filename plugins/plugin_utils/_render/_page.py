@@ -196,6 +196,6 @@ def _files(capture: Capture) -> list[tuple[str, str]]:
     if not capture.file:
         return []
     if capture.is_dump:
-        return [("stacks", capture.file.removesuffix(".json") + ".txt"), ("json", capture.file)]
+        return [("text", capture.file.removesuffix(".json") + ".txt"), ("json", capture.file)]
     graph = capture.file.removesuffix(".speedscope.json") + ".svg"
     return [("flame graph", graph)] * (capture.outcome == "profiled") + [("speedscope", capture.file)]

@@ -46,6 +46,15 @@ def test_nothing_typed_and_nothing_busy_takes_those_that_worked_most():
     assert why_not(selection)[20] == "idle: 0.0 % CPU, not among the 2 hottest"
 
 
+def test_where_it_does_not_matter_who_is_hot_everybody_is_taken():
+    """As for a dump: who hangs uses no CPU, and what only seems a master may be what hangs."""
+    batch = (row(40, (PY, "/srv/batch.py")), row(41, (PY, "/srv/batch.py"), 40, cpu=1.0))
+    selection = choose(table(*shop(), row(20, (PY, "/srv/idle.py")), *batch), Selectors(hot=False))
+    assert pids(selection) == [12, 41, 11, 13, 14, 20, 40]
+    assert why_not(selection) == {10: "gunicorn master of 4 workers"}
+    assert selection.targets[-1].reason == "batch.py master of 1 worker, 0.0 % CPU"
+
+
 def test_the_hottest_when_there_are_too_many():
     rows = [row(20 + n, (PY, "/srv/app.py"), cpu=10.0 * n) for n in range(4)]
     selection = choose(table(*rows), Selectors(pattern="app", max_targets=3))

@@ -129,6 +129,20 @@ def test_a_capture_is_taken(run):
     assert stored.with_suffix("").with_suffix(".svg").exists()
 
 
+def test_earlier_captures_keep_their_files(run):
+    first = take(run, result(head(capture()), zlib.compress(CAPTURE)))
+    again = take(run, result(head(capture()), zlib.compress(CAPTURE)), recording="ff")
+    third = take(run, result(head(capture()), zlib.compress(CAPTURE)), recording="ff")
+    names = [record.captures[0].file.removesuffix(".speedscope.json") for record in (first, again, third)]
+    assert names == ["12-app", "12-app-ff", "12-app-ff-2"]
+
+
+def test_a_dump_in_place_of_a_recording_is_refused(run):
+    dumped = {"kind": "dump", "rate": 0, "blocking": False, "native": False}
+    record = take(run, result(head(capture(measure=dumped)), zlib.compress(CAPTURE)))
+    assert record.captures[0].outcome == "failed" and "in place of" in record.captures[0].detail
+
+
 def test_a_result_comes_in_chunks(monkeypatch):
     data = result(head(), os.urandom(5000))
     host = Host(data, chunk=100)

@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.action.report import verdict_on_plan
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._passes import joined
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     Context,
@@ -418,3 +422,142 @@ def test_a_plan_that_could_not_be_made_fails_its_host(planned: object, fails: bo
     result = verdict_on_plan(planned)
     assert result.get("failed", False) is fails
     assert not fails or result["msg"]
+
+
+def dumped(run: Run, host: str, *stacks: tuple[str, ...], others: int = 0, notes: tuple[str, ...] = ()) -> HostRecord:
+    """A host with one process for each of ``stacks``, each of one thread that does not move, dumped twice."""
+    captures: list[Capture] = []
+    bodies: list[bytes] = []
+    for pid, names in enumerate(stacks, 1):
+        frames = [{"name": name, "filename": f"/srv/shop/{name}.py", "line": pid} for name in names]
+        thread = {"thread_id": 1, "thread_name": "T", "active": False, "owns_gil": False, "frames": frames, "cpu": 1.0}
+        looks = [{"at": at, "cpu": 1.0, "threads": [thread]} for at in (5.0, 6.0)]
+        bodies.append(zlib.compress(json.dumps({"looks": looks, "others": others}).encode()))
+        measure = Measure("dump", 0, False, False)
+        size = len(bodies[-1])
+        captures.append(
+            Capture(process(pid, "app"), measure, "profiled", 2, 0, BEGAN, BEGAN + 1, 1.0, size, notes, attach="as web")
+        )
+    targets = tuple(row.process for row in captures)
+    record = HostRecord(host, "collected", (), "", BEGAN, BEGAN + 1, Selection(targets), tuple(captures))
+    record = replace(record, evidence=replace(EVIDENCE, scope=Scope()))
+    record, _dumps = store(run, record, base64.b64encode(b"".join(bodies)).decode())
+    run.write_host(record)
+    return record
+
+
+LOCKED, CULPRIT = ("wait", "ask", "main"), ("flush", "main")
+
+
+def test_a_run_of_dumps_on_one_screen(run: Run) -> None:
+    for number in range(1, 4):
+        dumped(run, f"web-{number:02}", *[LOCKED] * 4, *([CULPRIT] if number == 2 else []))
+    summary = build(run, Context("dump", reason="INC-4711", hosts=("web-01", "web-02", "web-03")))
+    lines = summary.lines(80)
+    assert lines[:5] == [
+        "",
+        "py-spy fleet dump (INC-4711)",
+        "",
+        "12 of 13 threads stuck in `wait` (shop/wait.py:1,2,3,…); 1 on web-02 in `flush`",
+        "(shop/flush.py:5).",
+    ]
+    rest = lines[lines.index("Hosts     3 of 3 dumped") :]
+    assert rest == [
+        "Hosts     3 of 3 dumped",
+        "Targets   13 dumped; 13 of 13 Python processes chosen",
+        "Dumps     2 dumps, 1.0 s apart, 2026-11-22 09:38:02 to 09:38:03 UTC",
+        "Restored  3 of 3 hosts (read back)",
+        f"Report    {run.path}/index.html",
+    ]
+    assert len(lines) <= 24 and all(len(line) <= 80 for line in lines[:-1])
+    assert not Path(run.path, "fleet.svg").exists()
+
+
+def test_dumps_in_page_manifest_and_summary(run: Run) -> None:
+    dumped(run, "web-01", LOCKED, LOCKED)
+    dumped(run, "web-02", LOCKED, CULPRIT, (HOSTILE,), others=2)
+    build(run, Context("dump", hosts=("web-01", "web-02")))
+    page = text(run, "index.html")
+    assert "<script>" not in page and "Stacks: 2 dumps, 1.0 s apart" in page and "only web-02" in page
+    assert 'href="hosts/web-02/2-app.txt"' in page and "2 dumps in 1.0 s" in page
+    assert "6 threads of C code without a Python stack" in page
+    assert "flush" in text(run, "summary.md") and "**culprit**" in text(run, "summary.md")
+    stacks = json.loads(text(run, "manifest.json"))["stacks"]
+    assert [row["threads"] for row in stacks["groups"]] == [3, 1, 1] and stacks["more_groups"] == 0
+    assert stacks["groups"][0]["hosts"] == ["web-01", "web-02"] and not stacks["groups"][0]["more_members"]
+
+
+def test_the_rarest_first_on_request(run: Run) -> None:
+    dumped(run, "web-01", LOCKED, LOCKED, CULPRIT)
+    first = build(run, Context("dump"))
+    second = build(run, Context("dump", order="rarest"))
+    assert second.rendered and first.stacks is not None and second.stacks is not None
+    assert first.stacks.blocks[0].heading.startswith("2 threads") and second.stacks.blocks[0].heading.startswith(
+        "1 thr"
+    )
+    assert "rarest first" in text(run, "index.html")
+
+
+def test_a_new_dump_is_noticed_and_an_old_summary_says_the_same(run: Run) -> None:
+    dumped(run, "web-01", LOCKED)
+    first = build(run, Context("dump"))
+    again = build(run, Context("dump"))
+    assert first.rendered and not again.rendered and again.lines() == first.lines()
+    dumped(run, "web-02", LOCKED)
+    assert build(run, Context("dump")).rendered
+
+
+def test_dumps_and_a_recording_in_one_run(run: Run) -> None:
+    dumps = dumped(run, "web-01", LOCKED)
+    recorded = HostRecord("web-01", "collected", (), "ab", BEGAN, BEGAN + 30, Selection((process(),)), (capture(),))
+    run.write_capture("web-01", capture().file, (CAPTURES / "plain.speedscope.json").read_bytes())
+    run.write_host(joined(dumps, replace(recorded, evidence=EVIDENCE)))
+    summary = build(run, Context(hosts=("web-01",)))
+    body = " ".join(" ".join(summary.lines(80)).split())
+    assert "1 of 1 profiled" in body and "Targets 1 profiled, 1 dumped; 2 of 2 Python processes chosen" in body
+    assert "Window 30.0 s on each host" in body and "Dumps 2 dumps" in body and "hot_loop" in body
+    assert "Stacks: 2 dumps" in text(run, "index.html") and "flame graph" in text(run, "index.html")
+
+
+def test_the_last_dump_of_a_process_counts(run: Run) -> None:
+    first = dumped(run, "web-01", LOCKED)
+    second = dumped(run, "web-01", CULPRIT)
+    run.write_host(joined(first, second))
+    assert [one.file for one in (*first.captures, *second.captures)] == ["1-app.json", "1-app-2.json"]
+    stacks = build(run, Context("dump")).stacks
+    assert stacks is not None and stacks.groups == 1 and "flush" in stacks.sentences[0]
+
+
+def test_what_a_reader_of_stacks_has_to_know(run: Run) -> None:
+    dumped(run, "web-01", ())
+    dumped(run, "web-02", LOCKED, notes=("gevent: of all greenlets of a thread only the one that runs is seen",))
+    lines = " ".join(" ".join(build(run, Context("dump")).lines()).split())
+    assert "1 process without any Python stack: right for workers of uWSGI between requests" in lines
+    assert "gevent: of all greenlets of a thread only the one that runs is visible" in lines
+
+
+def test_no_dump_is_no_window(run: Run) -> None:
+    run.write_host(HostRecord("web-01", "nothing", selection=Selection(notes=("unit 'x' matched 0 of 9",))))
+    failed = replace(capture("failed"), measure=Measure("dump", 0, False, False))
+    add(run, "web-02", failed)
+    summary = build(run, Context("dump", hosts=("web-01", "web-02")))
+    body = " ".join(" ".join(summary.lines(80)).split())
+    assert "0 of 2 dumped, 1 no target, 1 all targets failed" in body and "Stacks none: nothing was dumped" in body
+    wrong = verdict(run.host("web-02"), "all")
+    assert wrong is not None and wrong.reason == "1 of 1 targets could not be dumped"
+
+
+def test_one_line_for_a_play_that_is_about_something_else(run: Run) -> None:
+    dumped(run, "web-01", LOCKED)
+    assert build(run, Context("evidence")).brief() == [f"Evidence: 1 dumped; {run.path}/index.html"]
+    run.write_host(HostRecord("web-02", "unreachable", error=TIMEOUT))
+    lines = build(run, Context("evidence")).brief()
+    assert len(lines) == 2 and lines[1].startswith("Evidence, not had: web-02: The host cannot be reached")
+
+
+def test_a_broken_dump_is_a_warning(run: Run) -> None:
+    record = dumped(run, "web-01", LOCKED, CULPRIT)
+    run.write_capture("web-01", record.captures[0].file, b"{")
+    summary = build(run, Context("dump"))
+    assert "1-app.json is not in the groups: A dump cannot be read" in summary.warnings[0]
+    assert summary.stacks is not None and "flush" in summary.stacks.sentences[0]

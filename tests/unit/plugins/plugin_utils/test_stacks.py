@@ -21,7 +21,15 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks_text import (
     sentences,
     tree_lines,
 )
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._waiting import IDLE, MOVING, ONCE, STUCK, state, waits_idle
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._waiting import (
+    IDLE,
+    MOVING,
+    ONCE,
+    STUCK,
+    state,
+    states,
+    waits_idle,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,6 +124,19 @@ AT_LOCK, AT_WORK, AT_QUEUE = ("handle", "/a.py"), ("work", "/a.py"), (WAIT, GET,
 )
 def test_the_rule_of_stuck_moving_and_idle(looks: list[Thread | None], expected: str) -> None:
     assert state(looks, 2.0) == expected
+
+
+UNKNOWN = thread(AT_LOCK, cpu=None, gil=True)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "expected"),
+    [((1.0, 1.0), STUCK), ((1.0, 1.02), STUCK), ((1.0, 1.5), MOVING), ((None, 1.0), MOVING), ((None, None), MOVING)],
+)
+def test_a_process_at_rest_has_no_thread_that_moves(cpu: tuple[float | None, ...], expected: str) -> None:
+    looks = tuple(Look(at, (UNKNOWN,), seconds) for at, seconds in zip((5.0, 7.0), cpu, strict=True))
+    [(_thread, found, _gil)] = states(Dump("web1", 1, "app", looks))
+    assert found == expected
 
 
 NAMES = st.sampled_from(["f", "g", "h", "wait\x1b[2J", "日本" * 30, "`*_<b>"])

@@ -42,6 +42,7 @@ CAPTURE = Capture(
     attach="as user web",
     segment=2,
     harm=Harm(41, 2050, 12.5, 3.0, 2, None, 87.0),
+    command_line=("python3", "--token", "(redacted)"),
 )
 RECORD = HostRecord(
     host="web-01",
@@ -103,6 +104,8 @@ def test_a_record_survives_the_way_through_json(record: HostRecord) -> None:
         ("captures.0.harm", 1),
         ("captures.0.harm.stopped", -1),
         ("captures.0.harm.threads", "many"),
+        ("captures.0.command_line", "python3 app.py"),
+        ("captures.0.command_line", [1]),
     ],
 )
 def test_one_wrong_field_is_refused(path: str, value: object) -> None:
@@ -129,6 +132,17 @@ def test_arbitrary_json_raises_nothing_else(value: Any, name: str) -> None:
         HostRecord.from_wire({**RECORD.to_json(), name: value} if name else value)
     except WireError as error:
         assert str(error).isprintable()
+
+
+def test_a_command_line_is_redacted_as_it_is_read() -> None:
+    data: Any = json.loads(json.dumps(RECORD.to_json()))
+    words = ["python3", "app.py", "--password", "hunter2", "https://a:hunter2@db/x", "x" * 5000 + " hunter2"]
+    data["captures"][0]["command_line"] = words + ["more"] * 1000
+    [capture] = HostRecord.from_wire(data).captures
+    assert capture.command_line is not None and capture.command_line[3] == "(redacted)"
+    assert "hunter2" not in str(capture) and len(capture.command_line) == 200
+    data["captures"][0]["command_line"] = None
+    assert HostRecord.from_wire(data).captures[0].command_line is None
 
 
 def test_text_is_cut_and_made_printable() -> None:
