@@ -65,7 +65,8 @@ _value:
     - The groups. Each has C(threads) and C(processes) (counts), C(hosts) (names) and C(states) (how many threads are in
       which).
     - C(stack) is innermost first, with C(function), C(file) and C(lines). C(culprit) is the frame to look at first,
-      with its C(depth), or null where there is no Python frame.
+      with its C(depth), or null where there is no Python frame. C(asker) is the same for the innermost frame that is of
+      no installed package, where the culprit is of one, else null.
     - C(members) are the threads, and C(gil) those that held the GIL.
   type: list
   elements: dict

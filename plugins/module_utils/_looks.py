@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from typing import List
+from typing import Dict, List
 
 from ._errors import HostError
 from ._procfs import Gone, ProcessDir
@@ -52,8 +52,9 @@ class Looks:
         self._others = max(0, found.threads - len(threads))
         return True
 
-    def body(self) -> bytes:
+    def body(self, more: Dict[str, object]) -> bytes:
         """Compressed JSON of them all, b"" of none; ``others`` are the threads that have no Python stack."""
         if not self._looks:
             return b""
-        return zlib.compress(b'{"looks": [%s], "others": %d}' % (b", ".join(self._looks), self._others), 6)
+        rest = json.dumps(dict(more, others=self._others)).encode()
+        return zlib.compress(b'{"looks": [%s], %s' % (b", ".join(self._looks), rest[1:]), 6)

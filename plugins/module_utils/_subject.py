@@ -217,7 +217,8 @@ class Subject:
             failure = None
         elif failure is None:
             failure = self._last or HostError("there was no time for a dump of it", "", "raise the deadline")
-        body = self._looks.body()
+        # Here it is not seen by whoever reads the controller's log.
+        body = self._looks.body({"command_line": self._command_line} if self._command_line is not None else {})
         head: Dict[str, object] = {
             "process": self.target.to_wire(),
             "measure": measure(self.blocking, self.native),
@@ -232,7 +233,6 @@ class Subject:
             "attach": self._attach,
             "segment": 1,
             "harm": None,
-            "command_line": self._command_line,
         }
         head.update(failure.to_wire() if failure else {"reason": "", "detail": "", "remedy": ""})
         return head, body

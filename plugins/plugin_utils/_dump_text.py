@@ -25,7 +25,7 @@ def text(dump: Dump, capture: Capture) -> str:
     rows = sorted(states(dump), key=lambda row: (STATES.index(row[1]), row[0].os_id or 0, row[0].name, row[0].id))
     lines = [*_heading(dump, capture)]
     for thread, state, gil in rows:
-        lines += ["", *_thread(dump, thread, state, gil, thread.id in last)]
+        lines += ["", *_thread(dump, thread, state, gil > 0, thread.id in last)]
     return "\n".join(printable(line) for line in [*lines, ""])
 
 

@@ -15,7 +15,7 @@ from ._dumps import Dump
 from ._errors import FleetError
 from ._fields import WireError
 from ._run import Run
-from ._wire import Capture, HostRecord
+from ._wire import Capture, HostRecord, read_command_line
 
 ENDING = ".json"
 
@@ -37,7 +37,7 @@ def store(run: Run, record: HostRecord, data: object) -> tuple[HostRecord, list[
             try:
                 document = unpacked(body, room)
                 room -= len(document)
-                dump = _read(record.host, capture, document)
+                capture, dump = _read(record.host, capture, document)
             except FleetError as error:
                 capture = _unreadable(capture, error)
             else:
@@ -59,7 +59,8 @@ def _unreadable(capture: Capture, error: FleetError) -> Capture:
     )
 
 
-def _read(host: str, capture: Capture, document: bytes) -> Dump:
+def _read(host: str, capture: Capture, document: bytes) -> tuple[Capture, Dump]:
+    """The dumps, and the capture with the command line that was sent with them, redacted."""
     if not capture.is_dump:
         raise WireError("A host sent something else than a dump", capture.measure.kind)
     try:
@@ -68,7 +69,10 @@ def _read(host: str, capture: Capture, document: bytes) -> Dump:
         raise WireError("A host sent a dump that is no JSON", str(error)) from error
     if not isinstance(content, dict) or not isinstance(content.get("looks"), list):
         raise WireError("A host sent a dump without looks", type(content).__name__)
-    return Dump.from_wire({**content, "host": host, "pid": capture.process.pid, "name": capture.process.name})
+    words = content.get("command_line")
+    if words is not None:
+        capture = replace(capture, command_line=read_command_line(words))
+    return capture, Dump.from_wire({**content, "host": host, "pid": capture.process.pid, "name": capture.process.name})
 
 
 def _write(run: Run, host: str, capture: Capture, dump: Dump) -> None:

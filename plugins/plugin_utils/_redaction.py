@@ -28,7 +28,7 @@ MAX_SEARCHED = 4000
 
 #: A name with this in it, anywhere, is a secret's.
 _ANYWHERE = (
-    "passw|passphrase|passwd|secret|token|credential|apikey|authoriz|cookie|session|signature|private|bearer|"
+    "passwords?|passw|passphrase|passwd|secrets?|tokens?|credentials?|apikey|authoriz|cookie|session|signature|private|bearer|"
     "connectionstring|connection_string|accesskey|csrf|xsrf"
 )
 #: These only as a word of their own (``api_key``, ``userPwd``, not ``monkey``).

@@ -25,15 +25,19 @@ ORDERS = ("largest", "rarest")
 
 
 class Code(NamedTuple):
-    """One function, wherever it is installed. ``plumbing``: it is of Python's own library."""
+    """One function, wherever it lies. ``plumbing``: it is of Python's own library; ``installed``: of a package."""
 
     name: str
     file: str
     plumbing: bool = False
+    installed: bool = False
 
 
 class Member(NamedTuple):
-    """One thread in a group; ``gil``: it held the GIL in one of the dumps; ``lines`` go with the group's stack."""
+    """One thread in a group; ``lines`` go with the group's stack.
+
+    ``gil``: it held the GIL in one of the dumps; ``hog``: in each of several.
+    """
 
     host: str
     pid: int
@@ -43,6 +47,7 @@ class Member(NamedTuple):
     state: str
     gil: bool
     lines: tuple[int, ...]
+    hog: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,15 @@ class Group:
         own = (index for index, code in enumerate(self.stack) if not code.plumbing)
         return 0 if set(self.states) == {IDLE} else next(own, 0)
 
+    @property
+    def asker(self) -> int | None:
+        """Where the culprit is of an installed package: the innermost frame above it that is not; it works for that."""
+        culprit = self.culprit
+        if culprit is None or not self.stack[culprit].installed or set(self.states) == {IDLE}:
+            return None
+        above = range(culprit + 1, len(self.stack))
+        return next((index for index in above if _is_own(self.stack[index])), None)
+
     def lines(self, index: int) -> dict[int, int]:
         """How many threads are on which line of the frame, most first."""
         counts = Counter(member.lines[index] for member in self.members)
@@ -102,6 +116,11 @@ class Branch:
     children: tuple[Branch, ...] = ()
 
 
+def _is_own(code: Code) -> bool:
+    """Not installed, and not the script that an installation has put in ``bin`` or that was typed."""
+    return not (code.plumbing or code.installed or code.name == "<module>")
+
+
 _INSTALLED = re.compile(r"^.*/(?:site|dist)-packages/")
 _OWN_LIBRARY = re.compile(r"^.*/lib(?:32|64)?/(?:python|pypy)\d[\d.]*t?(?:\.zip)?/(?!(?:site|dist)-packages/)")
 #: What a release or a version does to the name of a folder: a date, a commit, ``v1.2.3``, ``shop-1.2.3``, a UUID.
@@ -116,19 +135,20 @@ def normalise(frame: Frame) -> Code:
     return Code(_ADDRESS.sub("0x…", frame.name), *_file(frame.file, frame.short))
 
 
-def _file(path: str, short: str) -> tuple[str, bool]:
+def _file(path: str, short: str) -> tuple[str, bool, bool]:
+    """The path without what differs from host to host; is it Python's own; is it an installed package's."""
     if path.startswith("<frozen "):
-        return path, True
+        return path, True, False
     if _INSTALLED.search(path):
-        return _unversioned(_INSTALLED.sub("", path)), False
+        return _unversioned(_INSTALLED.sub("", path)), False, True
     if _OWN_LIBRARY.search(path):
-        return _OWN_LIBRARY.sub("", path), True
+        return _OWN_LIBRARY.sub("", path), True, False
     # py-spy's short name begins at the outermost package; a lone script's is its name alone: its folder tells more.
     if short and short != path and "/" in short:
-        return _unversioned(short), False
+        return _unversioned(short), False, False
     folder, _slash, name = path.rpartition("/")
     parent = folder.rpartition("/")[2]
-    return _unversioned(name if _RELEASE.match(parent) or not parent else f"{parent}/{name}"), False
+    return _unversioned(name if _RELEASE.match(parent) or not parent else f"{parent}/{name}"), False, False
 
 
 def _unversioned(path: str) -> str:
@@ -158,9 +178,10 @@ def _code(frame: Frame, known: dict[Frame, Code]) -> Code:
     return known[key]
 
 
-def _member(dump: Dump, thread: Thread, state: str, gil: bool) -> Member:
+def _member(dump: Dump, thread: Thread, state: str, gil: int) -> Member:
     lines = tuple(frame.line for frame in thread.frames)
-    return Member(dump.host, dump.pid, dump.name, thread.name, thread.os_id, state, gil, lines)
+    hog = gil == len(dump.looks) > 1
+    return Member(dump.host, dump.pid, dump.name, thread.name, thread.os_id, state, gil > 0, lines, hog)
 
 
 def _member_order(member: Member) -> tuple[object, ...]:
@@ -238,13 +259,14 @@ def _branches(nodes: Sequence[_Node], sign: int) -> Branch:
 
 def plain(group: Group) -> dict[str, object]:
     """A group as plain data, for files and playbooks."""
-    culprit = group.culprit
+    culprit, asker = group.culprit, group.asker
     return {
         "threads": group.threads,
         "processes": group.processes,
         "hosts": list(group.hosts),
         "states": group.states,
         "culprit": None if culprit is None else {**_plain_code(group, culprit), "depth": culprit},
+        "asker": None if asker is None else {**_plain_code(group, asker), "depth": asker},
         "stack": [_plain_code(group, index) for index in range(len(group.stack))],
         "members": [{**member._asdict(), "lines": list(member.lines)} for member in group.members],
         "gil": [{"host": member.host, "pid": member.pid, "thread": member.thread} for member in group.gil],

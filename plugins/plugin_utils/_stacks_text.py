@@ -10,6 +10,7 @@ And the same as Markdown, for ``summary.md``. Locals are never here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from ._fields import printable
 from ._render._text import code as code_span
 from ._render._text import cut, markdown, names, plural, row, wrap
-from ._stacks import Branch, Code, Group
+from ._stacks import Branch, Code, Group, Member
 from ._waiting import IDLE, MOVING, ONCE, STUCK
 
 #: Groups and frames of each on the first screen; the files have them all.
@@ -28,15 +29,17 @@ _NO_FRAME = "no Python frame"
 
 @dataclass(frozen=True)
 class _Where:
-    """All threads of one state whose culprit is one function."""
+    """All threads of one state whose culprit is one function, and for whom they wait there, most threads first."""
 
     label: str
     threads: int
     hosts: frozenset[str]
     lines: tuple[int, ...]
+    askers: tuple[str, ...] = ()
 
     def text(self) -> str:
-        return f"{self.label}{_lines(self.lines)}"
+        more = f" and {plural(len(self.askers) - 1, 'other')}" if len(self.askers) > 1 else ""
+        return f"{self.label}{_lines(self.lines)}" + (f" for {self.askers[0]}{more}" if self.askers else "")
 
 
 def sentences(groups: Sequence[Group]) -> list[str]:
@@ -49,7 +52,31 @@ def sentences(groups: Sequence[Group]) -> list[str]:
     text = f"{plural(total, 'thread')} on {plural(len(hosts), 'host')}: {', '.join(told) or 'nothing was seen'}."
     if interesting is None:
         return [text]
-    return [_sentence(_places(groups, interesting), total, interesting, hosts), text]
+    first = [_sentence(_places(groups, interesting), total, interesting, hosts)]
+    hogs, most = _hogs(groups)
+    return [*hogs, *first, text] if most else [*first, *hogs, text]
+
+
+def _hogs(groups: Sequence[Group]) -> tuple[list[str], bool]:
+    """Who works and never lets go of the GIL while others of its process are stuck; is that most of those stuck?"""
+    stuck = Counter((one.host, one.pid) for group in groups for one in group.members if one.state == STUCK)
+    found: dict[str, list[tuple[str, int]]] = {}
+    for group in groups:
+        for one in group.members:
+            if one.hog and one.state == MOVING and stuck[one.host, one.pid]:
+                found.setdefault(_place(group, one), []).append((one.host, one.pid))
+    texts = []
+    for where, who in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
+        beside = sum(stuck[one] for one in who)
+        texts.append(f"The GIL is kept in {where}, {plural(beside, 'thread')} stuck beside it.")
+    kept = {one for who in found.values() for one in who}
+    return texts[:2], 2 * sum(stuck[one] for one in kept) >= stuck.total()
+
+
+def _place(group: Group, member: Member) -> str:
+    """Where one thread is."""
+    index = group.culprit
+    return _NO_FRAME if index is None else label(group.stack[index]) + _lines((member.lines[index],))
 
 
 def _sentence(places: Sequence[_Where], total: int, state: str, hosts: set[str]) -> str:
@@ -71,15 +98,24 @@ def _on(place: _Where, hosts: set[str]) -> str:
 def _places(groups: Sequence[Group], state: str) -> list[_Where]:
     """Where the threads of this state are, most first."""
     found: dict[Code | None, list[tuple[str, int]]] = {}
+    askers: dict[Code | None, Counter[str]] = {}
     for group in groups:
-        index = group.culprit
+        index, asker = group.culprit, group.asker
         key = None if index is None else group.stack[index]
-        rows = [(one.host, 0 if index is None else one.lines[index]) for one in group.members if one.state == state]
-        if rows:
+        members = [one for one in group.members if one.state == state]
+        if members:
+            rows = [(one.host, 0 if index is None else one.lines[index]) for one in members]
             found.setdefault(key, []).extend(rows)
+            lines = tuple(sorted({one.lines[asker] for one in members})) if asker is not None else ()
+            named = [] if asker is None else [label(group.stack[asker]) + _lines(lines)] * len(members)
+            askers.setdefault(key, Counter()).update(named)
     places = [
         _Where(
-            label(key), len(rows), frozenset(host for host, _line in rows), tuple(sorted({line for _h, line in rows}))
+            label(key),
+            len(rows),
+            frozenset(host for host, _line in rows),
+            tuple(sorted({line for _h, line in rows})),
+            tuple(text for text, _number in askers[key].most_common()),
         )
         for key, rows in found.items()
     ]
@@ -103,9 +139,7 @@ def gil_lines(groups: Iterable[Group]) -> list[str]:
     found: dict[str, list[str]] = {}
     for group in groups:
         for member in group.gil:
-            index = group.culprit
-            where = _NO_FRAME if index is None else label(group.stack[index]) + _lines((member.lines[index],))
-            found.setdefault(where, []).append(f"{member.host} pid {member.pid}")
+            found.setdefault(_place(group, member), []).append(f"{member.host} pid {member.pid}")
     rows = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
     return [f"held in {where}: {names(who, 2)}" for where, who in rows]
 
@@ -168,7 +202,7 @@ class Screen:
         lines += [f"- GIL {_plain_markdown(text)}" for text in self.gil[:3]]
         for block in self.blocks:
             lines += ["", f"**{markdown(printable(block.heading))}**", ""]
-            lines += [f"- {'**culprit** ' * (mark == '>')}{code_span(printable(text))}" for mark, text in block.frames]
+            lines += [f"- {'**here** ' * (mark == '>')}{code_span(printable(text))}" for mark, text in block.frames]
         if self.groups > len(self.blocks):
             lines += ["", f"{plural(self.groups - len(self.blocks), 'more group')} in the files."]
         return "\n".join([*lines, ""])
@@ -193,16 +227,16 @@ def heading(group: Group) -> str:
 
 
 def _frames(group: Group) -> list[tuple[str, str]]:
-    """The innermost frames, and the culprit always, marked; what is left out is counted."""
+    """The innermost frames, and always the culprit and for whom, marked; what is left out is counted."""
     if not group.stack:
         return [(" ", _NO_FRAME)]
-    culprit = group.culprit or 0
-    shown = [index for index in range(len(group.stack)) if index < MOST_FRAMES or index == culprit]
+    marked = {group.culprit or 0, group.asker}
+    shown = [index for index in range(len(group.stack)) if index < MOST_FRAMES or index in marked]
     rows = []
     for before, index in zip([-1, *shown], shown, strict=False):
         if index > before + 1:
             rows.append((" ", f"… {plural(index - before - 1, 'more frame')}"))
-        rows.append((">" if index == culprit and set(group.states) != {IDLE} else " ", frame_text(group, index)))
+        rows.append((">" if index in marked and set(group.states) != {IDLE} else " ", frame_text(group, index)))
     if len(group.stack) > shown[-1] + 1:
         rows.append((" ", f"… {plural(len(group.stack) - shown[-1] - 1, 'more frame')}"))
     return rows

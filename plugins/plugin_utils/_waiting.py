@@ -185,12 +185,12 @@ def _at_rest(dump: Dump) -> bool:
     return first is not None and last is not None and not _rose(first, last, dump.seconds)
 
 
-def states(dump: Dump) -> list[tuple[Thread, str, bool]]:
-    """Each thread of a target as last seen, its state, and whether it held the GIL in any dump."""
+def states(dump: Dump) -> list[tuple[Thread, str, int]]:
+    """Each thread of a target as last seen, its state, and in how many of the dumps it held the GIL."""
     looks = [{thread.id: thread for thread in look.threads} for look in dump.looks]
     rows = []
     for identity in sorted({identity for look in looks for identity in look}):
         history = [look.get(identity) for look in looks]
         seen = [thread for thread in history if thread is not None]
-        rows.append((seen[-1], state(history, dump.seconds, _at_rest(dump)), any(thread.gil for thread in seen)))
+        rows.append((seen[-1], state(history, dump.seconds, _at_rest(dump)), sum(thread.gil for thread in seen)))
     return rows

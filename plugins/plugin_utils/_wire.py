@@ -252,11 +252,11 @@ class Capture:
             attach=fields.text("attach", ""),
             segment=fields.optional_integer("segment") or 1,
             harm=fields.optional("harm", Harm.from_wire),
-            command_line=fields.optional("command_line", _command_line),
+            command_line=fields.optional("command_line", read_command_line),
         )
 
 
-def _command_line(data: object) -> tuple[str, ...]:
+def read_command_line(data: object) -> tuple[str, ...]:
     # Not through Fields.texts: that would cut an argument before it is searched.
     if not isinstance(data, (list, tuple)) or not all(isinstance(word, str) for word in data):
         raise WireError("A host sent a command line that is none", type(data).__name__)

@@ -98,10 +98,13 @@ def section(stacks: Stacks) -> Section:
 
 def _row(group: Group, most: int) -> _Row:
     culprit = group.culprit
-    marked = culprit if set(group.states) != {IDLE} else None
-    frames = [(index == marked, frame_text(group, index)) for index in range(len(group.stack))]
+    marked = {culprit, group.asker} if set(group.states) != {IDLE} else set()
+    frames = [(index in marked, frame_text(group, index)) for index in range(len(group.stack))]
     # The culprit is seen, however deep it is.
-    kept = frames[: max(_MOST_FRAMES, (marked or 0) + 1)]
+    kept = frames[: max(_MOST_FRAMES, *((index or 0) + 1 for index in (culprit, group.asker)))]
+    place = "no Python frame" if culprit is None else frame_text(group, culprit)
+    if group.asker is not None:
+        place += f" for {frame_text(group, group.asker)}"
     return _Row(
         threads=group.threads,
         processes=group.processes,
@@ -109,7 +112,7 @@ def _row(group: Group, most: int) -> _Row:
         on=names(group.hosts, 3),
         states=", ".join(f"{number} {state}" for state, number in group.states.items()),
         gil=len(group.gil),
-        place=frame_text(group, culprit) if culprit is not None else "no Python frame",
+        place=place,
         frames=kept,
         more_frames=len(frames) - len(kept),
         members=[

@@ -75,8 +75,15 @@ def test_dumps_are_taken_and_can_be_read_again(run: Run) -> None:
     assert run.files("web1") == {"12-app.json", "12-app.txt", "13-app.json", "13-app.txt"}
 
 
+def test_the_command_line_that_comes_with_the_dumps_is_redacted(run: Run) -> None:
+    words = ["python3", "app.py", "--token", "hunter2"]
+    record, _dumps = take(run, packed({**WHOLE, "command_line": words}), packed({**WHOLE, "command_line": "python3"}))
+    assert record.captures[0].command_line == ("python3", "app.py", "--token", "(redacted)")
+    assert record.captures[1].outcome == "failed" and "command line" in record.captures[1].detail
+
+
 def test_nothing_unredacted_is_written(run: Run) -> None:
-    record, _dumps = take(run, packed(WHOLE), name="app")
+    record, _dumps = take(run, packed({**WHOLE, "command_line": ["app.py", "--password=hunter2"]}), name="app")
     for path in Path(run.path).rglob("*"):
         assert path.is_dir() or b"hunter2" not in path.read_bytes(), path
     assert b"(redacted)" in run.read_capture("web1", record.captures[0].file)

@@ -481,7 +481,7 @@ def test_dumps_in_page_manifest_and_summary(run: Run) -> None:
     assert "<script>" not in page and "Stacks: 2 dumps, 1.0 s apart" in page and "only web-02" in page
     assert 'href="hosts/web-02/2-app.txt"' in page and "2 dumps in 1.0 s" in page
     assert "6 threads of C code without a Python stack" in page
-    assert "flush" in text(run, "summary.md") and "**culprit**" in text(run, "summary.md")
+    assert "flush" in text(run, "summary.md") and "**here**" in text(run, "summary.md")
     stacks = json.loads(text(run, "manifest.json"))["stacks"]
     assert [row["threads"] for row in stacks["groups"]] == [3, 1, 1] and stacks["more_groups"] == 0
     assert stacks["groups"][0]["hosts"] == ["web-01", "web-02"] and not stacks["groups"][0]["more_members"]
