@@ -51,9 +51,8 @@ class ActionModule(VisitAction):
         self.keep(run, record)
         result = self.found(run, record)
         result["dumped"] = result.pop("profiled")
-        files = result.pop("captures")
-        assert isinstance(files, list)
-        texts = [file.removesuffix(ENDING) + ".txt" for file in files]
+        del result["captures"]
+        texts = [path.removesuffix(ENDING) + ".txt" for path in self.paths(run, record)]
         rows = groups(dumps)
         lines = screen(rows).lines(_WIDTH, _LINES)[:_LINES] if rows else []
         # Under "warnings" Ansible would show them as its own.

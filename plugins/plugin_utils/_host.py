@@ -123,16 +123,20 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
             self._before = (run.before(record.host),)
         run.write_host(joined(self._before[0], record))
 
+    def paths(self, run: Run, record: HostRecord) -> list[str]:
+        """The files of the targets that are usable, on the controller."""
+        folder = os.path.join(run.path, "hosts", safe_name(record.host))
+        return [os.path.join(folder, one.file) for one in record.captures if one.outcome == "profiled"]
+
     def outcome(self, run: Run, record: HostRecord) -> JsonObject:
         """What became of the host's targets, as counts and paths: results go to callbacks, logs and databases."""
-        folder = os.path.join(run.path, "hosts", safe_name(record.host))
         good = [capture for capture in record.captures if capture.outcome == "profiled"]
         failed = [capture for capture in record.captures if capture.outcome == "failed"]
         return {
             "run_dir": run.path,
             "profiled": len(good),
             "failed_targets": [f"{one.process.who}: {one.reason}" for one in failed],
-            "captures": [os.path.join(folder, capture.file) for capture in good],
+            "captures": self.paths(run, record),
             "evidence": evidence_lines(record.evidence),
         }
 

@@ -143,7 +143,7 @@ class Screen:
     def lines(self, width: int = 80, most: int | None = None) -> list[str]:
         """For the terminal: printable, no line longer than ``width``.
 
-        Groups beyond ``most`` lines are left out, but for the first; the files have them all.
+        Groups beyond ``most`` lines are left out, but for the head of the first; the files have all.
         """
         lines = [line for text in self.sentences for line in wrap(text, width)]
         for number, text in enumerate(self.gil[:3]):
@@ -151,8 +151,11 @@ class Screen:
         shown = 0
         for block in self.blocks:
             more = ["", *wrap(block.heading, width), *(cut(f"  {mark} {text}", width) for mark, text in block.frames)]
-            if shown and most is not None and len(lines) + len(more) + 2 > most:
-                break
+            if most is not None and len(lines) + len(more) + 2 > most:
+                if shown:
+                    break
+                # Its innermost frames at least; the sentence above has named its culprit.
+                more = more[: max(4, most - len(lines) - 2)]
             lines += more
             shown += 1
         if self.groups > shown:

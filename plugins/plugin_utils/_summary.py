@@ -205,7 +205,9 @@ class Summary:
         """One line for a play that is about something else, and one for what could not be had."""
         good = [f"{self.targets[key]} {key}" for key in ("dumped", "profiled") if self.targets.get(key)]
         first = f"{self.job.capitalize()}: {', '.join(good) or 'none'}; {self.report}"
-        texts = [f"{names(trouble.members)}: {trouble.reason}" for trouble in self.troubles[:2]]
+        texts = [f"{names(trouble.members)}: {trouble.reason}" for trouble in self.troubles[:3]]
+        if len(self.troubles) > len(texts):
+            texts.append(f"{plural(len(self.troubles) - len(texts), 'more reason')} in the report.")
         more = [f"{self.job.capitalize()}, not had: {' '.join(texts)}"] * bool(texts)
         return [printable(line) for line in (first, *more)]
 

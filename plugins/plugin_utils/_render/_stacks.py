@@ -58,7 +58,6 @@ class Section:
     gil: list[Pieces]
     more_gil: int
     looks: str
-    notes: list[str]
     rarest: bool
     rows: list[_Row]
     more_rows: int
@@ -89,7 +88,6 @@ def section(stacks: Stacks) -> Section:
         gil=[text.split("`") for text in words.gil[:_MOST_GIL]],
         more_gil=max(0, len(words.gil) - _MOST_GIL),
         looks=words.looks,
-        notes=list(words.notes),
         rarest=stacks.order == "rarest",
         rows=rows,
         more_rows=max(0, len(stacks.groups) - _MOST_GROUPS),

@@ -561,3 +561,13 @@ def test_a_broken_dump_is_a_warning(run: Run) -> None:
     summary = build(run, Context("dump"))
     assert "1-app.json is not in the groups: A dump cannot be read" in summary.warnings[0]
     assert summary.stacks is not None and "flush" in summary.stacks.sentences[0]
+
+
+def test_groups_take_what_room_is_left_on_the_screen(run: Run) -> None:
+    deep = [tuple(f"f{depth}_of_{number}" for depth in range(9)) for number in range(9)]
+    dumped(run, "web-01", *deep)
+    run.write_host(HostRecord("web-02", "unreachable", error=TIMEOUT))
+    summary = build(run, Context("dump", hosts=("web-01", "web-02")))
+    lines = summary.lines(80)
+    assert len(lines) <= 24 and any(line.endswith("more groups in the files") for line in lines)
+    assert "f0_of_0" in "\n".join(lines) and len(lines) > 18
