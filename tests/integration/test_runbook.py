@@ -37,7 +37,7 @@ def test_requests_hang(fleet: Fleet, desk: Desk) -> None:
             faults.enter_context(services.hanging(host))
         first, rarest = map(desk.types, page.commands)
     assert (first.code, rarest.code) == (0, 0), first.text + rarest.text
-    assert "12 of 16 threads stuck in `stock` (shop/stock.py:" in first.words
+    assert re.search(r"12 of \d+ threads stuck in `stock` \(shop/stock\.py:\d+\)", first.words)
     assert re.search(r"; 4 in `ask_supplier` \(shop/stock\.py:\d+\)\.", first.words)
     # Largest first: those that wait; rarest first: who holds what they wait for.
     assert re.findall(r"^  > (\w+)", first.text, re.MULTILINE)[0] == "stock"
@@ -54,7 +54,7 @@ def test_cpu_at_100(fleet: Fleet, desk: Desk) -> None:
     assert (profile.code, dump.code) == (0, 0), profile.text + dump.text
     [share] = re.findall(r"^Hottest +([\d.]+) %  without_duplicates +shop/orders\.py", profile.text, re.MULTILINE)
     assert float(share) > 50
-    assert "1 of 8 threads moving in `without_duplicates` (shop/orders.py:" in dump.words
+    assert re.search(r"1 of \d+ threads moving in `without_duplicates` \(shop/orders\.py:\d+\) on web2\.", dump.words)
     assert re.search(r"^GIL +held in `without_duplicates` .*: web2 pid \d+$", dump.text, re.MULTILINE)
     assert not_shown(page, profile, dump) == []
 
@@ -66,7 +66,7 @@ def test_one_host_is_slower(fleet: Fleet, desk: Desk) -> None:
             faults.enter_context(services.asking(host, "supplier" if host.name == "web3" else "rates"))
         dump, there, elsewhere = map(desk.types, page.commands)
     assert (dump.code, there.code, elsewhere.code) == (0, 0, 0), dump.text + there.text + elsewhere.text
-    assert re.search(r"stuck in `fetch_rate` \(shop/rates\.py:\d+\) on web3\.", dump.words)
+    assert re.search(r"stuck in `fetch_rate` \(shop/rates\.py:\d+\) on web3[.;]", dump.words), dump.text
     [share] = re.findall(r"^Hottest +([\d.]+) %  fetch_rate", there.text, re.MULTILINE)
     assert float(share) > 50
     assert re.search(r"^Hottest +[\d.]+ %  SyncWorker\.wait", elsewhere.text, re.MULTILINE)
@@ -84,6 +84,7 @@ def test_workers_die_at_startup(fleet: Fleet, desk: Desk) -> None:
     assert re.search(r"^Hottest +[\d.]+ %  load_prices +shop/prices\.py:\d+$", profile.text, re.MULTILINE)
     # More workers than ever ran at once: those born in the window are in the picture, too.
     assert len(set(re.findall(r"process (\d+)", (profile.folder / "fleet.folded").read_text(encoding="utf-8")))) > 3
+    # A worker that is caught while it shuts down has no stack any more: what it did before is below that.
     assert re.search(r"^Note: the target ended after \d+ of 20 dumps$", dumps(dump), re.MULTILINE)
     assert re.search(r"^    load_prices \(shop/prices\.py:\d+\)$", dumps(dump), re.MULTILINE)
     assert not_shown(page, profile, dump) == []
@@ -94,5 +95,5 @@ def test_the_same_commands_from_a_checkout(fleet: Fleet, desk: Desk, title: str)
     """As the page says: ``playbooks/dump.yml`` in place of ``pyspy.fleet.dump``. Only the plans: nothing is kept."""
     for command in scenario(title).commands:
         typed = re.sub(r"pyspy\.fleet\.(\w+)", r"playbooks/\1.yml --check", command)
-        run = desk._replace(folder=CHECKOUT).types(typed)
+        run = desk.types(typed, CHECKOUT)
         assert run.code == 0 and "would be" in run.words, run.text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,14 +37,17 @@ def scenario(title: str) -> Scenario:
 
 
 class Desk(NamedTuple):
-    """Where a person sits: a folder, and Ansible set up for these hosts, logged in as ``user``."""
+    """Where a person sits: a folder, and Ansible set up for these hosts, logged in as ``user``.
+
+    Each command has a folder of its own there, so that its results are still the latest when the next has run.
+    """
 
     folder: Path
     home: Path
     inventory: Path
     user: str = "deploy"
 
-    def types(self, command: str) -> Outcome:
+    def types(self, command: str, where: Path | None = None) -> Outcome:
         environment = {
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
             "ANSIBLE_INVENTORY": str(self.inventory),
@@ -51,10 +55,11 @@ class Desk(NamedTuple):
             # An emulated sudo takes its time.
             "ANSIBLE_TIMEOUT": "120",
         }
+        here = where or Path(tempfile.mkdtemp(dir=self.folder))
         done = subprocess.run(
             command,
             shell=True,
-            cwd=self.folder,
+            cwd=here,
             env={**ansible_environment(self.home), **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -62,12 +67,12 @@ class Desk(NamedTuple):
             check=False,
             timeout=300,
         )
-        return outcome(done, self.folder / RUNS)
+        return outcome(done, here / RUNS)
 
 
 def not_shown(scenario: Scenario, *runs: Outcome) -> list[str]:
     """Lines of the page that none of the outputs has, whatever the numbers are."""
-    seen = {_shape(line) for run in runs for line in run.text.splitlines()}
+    seen = {_shape(line) for run in runs for line in (run.text + dumps(run)).splitlines()}
     return [line for line in scenario.shown if _shape(line) not in seen]
 
 
@@ -76,5 +81,7 @@ def _shape(line: str) -> str:
 
 
 def dumps(run: Outcome) -> str:
-    """The text of all dumps of a run."""
+    """The text of all dumps of a run; "" when it has none."""
+    if not run.runs.is_dir():
+        return ""
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted(run.folder.glob("hosts/*/*.txt")))
