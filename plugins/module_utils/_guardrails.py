@@ -100,7 +100,7 @@ def judge(limits: Limits, readings: Readings) -> Optional[HostError]:
     if not passed:
         return None
     return HostError(
-        "This host is too strained for a recording now",
+        "This host is too strained now",
         "; ".join(words),
         "%s, or change the limit: -e pyspy_%s=…" % (passed[0].remedy, passed[0].limit),
     )

@@ -186,11 +186,15 @@ def _at_rest(dump: Dump) -> bool:
 
 
 def states(dump: Dump) -> list[tuple[Thread, str, int]]:
-    """Each thread of a target as last seen, its state, and in how many of the dumps it held the GIL."""
+    """Each thread of a target as last seen, its state, and in how many of the dumps it held the GIL.
+
+    One that is about to end has no frame any more: then what it did before is what there is to see.
+    """
     looks = [{thread.id: thread for thread in look.threads} for look in dump.looks]
     rows = []
     for identity in sorted({identity for look in looks for identity in look}):
         history = [look.get(identity) for look in looks]
         seen = [thread for thread in history if thread is not None]
-        rows.append((seen[-1], state(history, dump.seconds, _at_rest(dump)), sum(thread.gil for thread in seen)))
+        last = next((thread for thread in reversed(seen) if thread.frames), seen[-1])
+        rows.append((last, state(history, dump.seconds, _at_rest(dump)), sum(thread.gil for thread in seen)))
     return rows

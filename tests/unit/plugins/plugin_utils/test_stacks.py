@@ -239,6 +239,55 @@ def test_the_sentence_at_the_top() -> None:
     assert len(screen(rows).lines()) <= 24
 
 
+PACKAGES = "/venv/lib/python3.11/site-packages/"
+
+
+@pytest.mark.parametrize(
+    ("rows", "culprit", "asker"),
+    [
+        pytest.param([("pay", "/srv/shop/app.py")], 0, None, id="ours"),
+        pytest.param([WAIT, ("pay", "/srv/shop/app.py")], 1, None, id="Python's own"),
+        pytest.param([("get", PACKAGES + "requests/api.py"), ("pay", "/srv/shop/app.py")], 0, 1, id="a package's"),
+        pytest.param(
+            [("f", PACKAGES + "a/b.py"), WAIT, ("<module>", "/venv/bin/shop"), ("pay", "/srv/a.py")], 0, 3, id="not bin"
+        ),
+        pytest.param([("f", PACKAGES + "a/b.py"), ("<module>", "/venv/bin/shop")], 0, None, id="nobody of ours"),
+        pytest.param([], None, None, id="no frame"),
+    ],
+)
+def test_for_whom_a_package_waits(rows: list[tuple[str, str]], culprit: int | None, asker: int | None) -> None:
+    (group,) = groups([Dump("h", 1, "p", (Look(0, (thread(*rows),)), Look(1, (thread(*rows),))))])
+    assert (group.culprit, group.asker) == (culprit, asker)
+    found = plain(group)["asker"]
+    assert found is None if asker is None else isinstance(found, dict) and found["depth"] == asker
+
+
+def hogged(pid: int, held: tuple[bool, bool], stuck: int) -> Dump:
+    """A thread that works, and others that are stuck."""
+    looks = []
+    for at, holds in enumerate(held):
+        busy = thread(("spin", "/srv/a.py"), cpu=1.0 + at, gil=holds)
+        others = [thread(("wait", "/srv/b.py"), identity=2 + number) for number in range(stuck)]
+        looks.append(Look(at, (busy, *others)))
+    return Dump("h", pid, "p", tuple(looks))
+
+
+def test_who_keeps_the_gil_comes_first_where_it_explains_most() -> None:
+    kept, waits = "The GIL is kept in `spin` (srv/a.py:7), 3 threads stuck beside it.", "stuck in `wait`"
+    first, second, _counts = sentences(groups([hogged(1, (True, True), 3)]))
+    assert first == kept and waits in second
+    first, second, _counts = sentences(groups([hogged(1, (True, True), 3), hogged(2, (False, False), 4)]))
+    assert second == kept and waits in first
+    assert not any("kept" in text for text in sentences(groups([hogged(1, (True, False), 3)])))
+    assert not any("kept" in text for text in sentences(groups([hogged(1, (True, True), 0)])))
+
+
+def test_a_thread_that_is_about_to_end_is_where_it_was_before() -> None:
+    looks = (Look(0, (thread(("load", "/srv/a.py"), cpu=1.0),)), Look(1, (thread(cpu=2.0),)))
+    (group,) = groups([Dump("h", 1, "p", looks)])
+    assert [code.name for code in group.stack] == ["load"] and group.states == {MOVING: 1}
+
+
 def test_the_tree_names_those_that_differ() -> None:
     assert tree_lines(tree(groups(fleet()))) == [
         "400/400/10 on web-00, web-01 (+8 more)  all",
