@@ -151,6 +151,22 @@ def test_ad_hoc_the_result_itself_is_useful(story: Story, fleet: Fleet, tmp_path
     assert all(Path(path).read_text(encoding="utf-8").startswith("Process ") for path in shown["dumps"])
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("pyspy_dump_order", "loudest", "pyspy_dump_order must be one of: largest, rarest"),
+        ("pyspy_dump_count", "often", "pyspy_dump_count"),
+        ("pyspy_dump_interval", 61, "interval is not a number from 0 to 60 (s)"),
+        ("pyspy_dump_deadline", 0, "deadline"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_a_remedy(
+    story: Story, fleet: Fleet, tmp_path: Path, variable: str, value: object, words: str
+) -> None:
+    done = play(fleet, tmp_path, "dump", "-l", "web1", pyspy_pattern="stuck", **{variable: value})
+    assert done.code == 2 and words in done.fatal("web1") and "Remedy: " in done.fatal("web1")
+
+
 TWICE = """
 - hosts: web2
   gather_facts: false
