@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.pyspy.fleet.tests.lab.hosts import CHECKOUT, Fleet
 from ansible_collections.pyspy.fleet.tests.lab.incidents import services
 from ansible_collections.pyspy.fleet.tests.lab.incidents.page import Desk, dumps, not_shown, scenario
+from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 WITHOUT_SYSTEMD = ("Requests hang", "CPU at 100 %", "One host is slower than the others", "Workers die at startup")
 
@@ -36,6 +37,10 @@ def test_requests_hang(fleet: Fleet, desk: Desk) -> None:
         for host in fleet.hosts:
             faults.enter_context(services.hanging(host))
         first, rarest = map(desk.types, page.commands)
+        [holder] = [path for path in rarest.folder.glob("hosts/web1/*.txt") if "ask_supplier" in path.read_text()]
+        fleet.hosts[0].run(f"kill -KILL {holder.name.partition('-')[0]}")
+        # As the page says: once its holder is gone the lock is taken by the others.
+        await_condition("the others to go on", lambda: services.locks(fleet.hosts[0]) == (0, 0))
     assert (first.code, rarest.code) == (0, 0), first.text + rarest.text
     assert re.search(r"12 of \d+ threads stuck in `stock` \(shop/stock\.py:\d+\)", first.words)
     assert re.search(r"; 4 in `ask_supplier` \(shop/stock\.py:\d+\)\.", first.words)

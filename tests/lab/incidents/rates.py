@@ -13,7 +13,7 @@ from collections.abc import Callable
 Headers = list[tuple[str, str]]
 
 RATES = ("127.0.0.1", int(os.environ["RATES_PORT"]))
-PATIENCE = 20
+PATIENCE = 60
 LAST_KNOWN = b"1.07"
 
 

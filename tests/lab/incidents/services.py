@@ -46,7 +46,7 @@ def running(host: Host, command: str) -> Iterator[int]:
 
 
 def _killed(host: Host, session: int) -> bool:
-    return host.run(f"pkill -KILL --session {session}", check=False).returncode == 0
+    return bool(host.run(f"pkill -KILL --session {session}", check=False).returncode == 0)
 
 
 @contextmanager
@@ -85,14 +85,14 @@ def hanging(host: Host) -> Iterator[int]:
     """Four workers: one holds the lock, and three wait for it."""
     with other(host, "supplier"), gunicorn(host, "stock", 4) as master:
         request(host, "/recount")
-        await_condition("the lock to be held", lambda: _locks(host) == (1, 0))
+        await_condition("the lock to be held", lambda: locks(host) == (1, 0))
         for _worker in range(3):
             request(host, "/reserve")
-        await_condition("three to wait for the lock", lambda: _locks(host) == (1, 3))
+        await_condition("three to wait for the lock", lambda: locks(host) == (1, 3))
         yield master
 
 
-def _locks(host: Host) -> tuple[int, int]:
+def locks(host: Host) -> tuple[int, int]:
     """How many processes of the host hold a lock by flock(2), and how many wait for one."""
     rows = [line.split() for line in host.run("cat /proc/locks").stdout.splitlines() if " FLOCK " in line]
     waiting = sum(row[1] == "->" for row in rows)
