@@ -34,8 +34,10 @@ class Looks:
         """Add one; False where it is no dump. Gone where the target has ended, HostError where there is no room."""
         try:
             threads = json.loads(output)
+            if len({row["thread_id"] for row in threads}) < len(threads):
+                return False  # torn: a list of threads that changed while it was read
             named = [Named(row.get("os_thread_id"), str(row.get("thread_name") or "")) for row in threads]
-        except (ValueError, AttributeError, TypeError, RecursionError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             return False
         # From 3.11 on the ids are in Python's memory, as the target itself sees them.
         found = times(process, named, inner=len(process.status().nspids) > 1)

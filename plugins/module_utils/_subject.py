@@ -213,7 +213,7 @@ class Subject:
         if len(self._looks):
             notes += [failure.reason] if failure is not None else []
             if self._errors and self._last is not None:
-                notes.append("%d dumps failed: %s" % (self._errors, self._last.reason))
+                notes.append("of the dumps %d failed: %s" % (self._errors, self._last.reason))
             failure = None
         elif failure is None:
             failure = self._last or HostError("there was no time for a dump of it", "", "raise the deadline")

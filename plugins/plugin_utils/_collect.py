@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ansible.utils.display import Display
 
 from ._bodies import MAX_HOST_BYTES, MAX_UNPACKED_BYTES, decoded, free_name, unpacked
-from ._errors import FleetError
+from ._errors import FleetError, one_line
 from ._fields import Fields, WireError
 from ._formats._speedscope import parse, write
 from ._host import HostAction, refuse_orphans
@@ -233,7 +233,7 @@ def _store(
             capture,
             outcome="failed",
             reason="The capture cannot be read",
-            detail=f"{error.reason}: {error.detail}",
+            detail=one_line(error.reason, error.detail, ""),
             remedy="record again; see the notes",
         )
         return failed, size

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ._bodies import MAX_UNPACKED_BYTES, decoded, free_name, unpacked
 from ._dump_text import text
 from ._dumps import Dump
-from ._errors import FleetError
+from ._errors import FleetError, one_line
 from ._fields import WireError
 from ._run import Run
 from ._wire import Capture, HostRecord, read_command_line
@@ -54,7 +54,7 @@ def _unreadable(capture: Capture, error: FleetError) -> Capture:
         capture,
         outcome="failed",
         reason="The dump cannot be read",
-        detail=f"{error.reason}: {error.detail}",
+        detail=one_line(error.reason, error.detail, ""),
         remedy="dump again; see the notes",
     )
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ._dumps import Dump, Frame, Thread
 from ._errors import FleetError
-from ._waiting import IDLE, STATES, states
+from ._waiting import IDLE, ONCE, STATES, STUCK, states
 
 ORDERS = ("largest", "rarest")
 
@@ -73,6 +73,12 @@ class Group:
     def states(self) -> dict[str, int]:
         counts = Counter(member.state for member in self.members)
         return {state: counts[state] for state in STATES if counts[state]}
+
+    @property
+    def rank(self) -> int:
+        """How much it is worth a look by what its threads do: 0 is most."""
+        states = set(self.states)
+        return 0 if states & {STUCK, ONCE} else 2 if states == {IDLE} else 1
 
     @property
     def gil(self) -> tuple[Member, ...]:
@@ -192,12 +198,14 @@ def _member_order(member: Member) -> tuple[object, ...]:
 def ordered(rows: Sequence[Group], order: str) -> list[Group]:
     """Largest first, or rarest: the odd one out is often the culprit. Threads count, then processes, then hosts.
 
-    Of groups that are equal in that those that only idle come last.
+    Rarest first, those come before that are stuck, and last those that only idle: at any moment somebody is in the
+    middle of a request. Largest first that decides between equals.
     """
     sign = _sign(order)
 
     def key(row: Group) -> tuple[object, ...]:
-        return sign * row.threads, sign * row.processes, sign * len(row.hosts), set(row.states) == {IDLE}, row.stack
+        size = (sign * row.threads, sign * row.processes, sign * len(row.hosts))
+        return (*size, row.rank, row.stack) if sign < 0 else (row.rank, *size, row.stack)
 
     return sorted(rows, key=key)
 

@@ -31,15 +31,14 @@ _NO_FRAME = "no Python frame"
 class _Where:
     """All threads of one state whose culprit is one function, and for whom they wait there, most threads first."""
 
-    label: str
+    place: str
     threads: int
     hosts: frozenset[str]
-    lines: tuple[int, ...]
     askers: tuple[str, ...] = ()
 
     def text(self) -> str:
         more = f" and {plural(len(self.askers) - 1, 'other')}" if len(self.askers) > 1 else ""
-        return f"{self.label}{_lines(self.lines)}" + (f" for {self.askers[0]}{more}" if self.askers else "")
+        return self.place + (f" for {self.askers[0]}{more}" if self.askers else "")
 
 
 def sentences(groups: Sequence[Group]) -> list[str]:
@@ -76,7 +75,7 @@ def _hogs(groups: Sequence[Group]) -> tuple[list[str], bool]:
 def _place(group: Group, member: Member) -> str:
     """Where one thread is."""
     index = group.culprit
-    return _NO_FRAME if index is None else label(group.stack[index]) + _lines((member.lines[index],))
+    return _NO_FRAME if index is None else _at(group.stack[index], [member.lines[index]])
 
 
 def _sentence(places: Sequence[_Where], total: int, state: str, hosts: set[str]) -> str:
@@ -106,25 +105,23 @@ def _places(groups: Sequence[Group], state: str) -> list[_Where]:
         if members:
             rows = [(one.host, 0 if index is None else one.lines[index]) for one in members]
             found.setdefault(key, []).extend(rows)
-            lines = tuple(sorted({one.lines[asker] for one in members})) if asker is not None else ()
-            named = [] if asker is None else [label(group.stack[asker]) + _lines(lines)] * len(members)
-            askers.setdefault(key, Counter()).update(named)
+            named = "" if asker is None else _at(group.stack[asker], (one.lines[asker] for one in members))
+            askers.setdefault(key, Counter()).update([named] * len(members) if named else [])
     places = [
         _Where(
-            label(key),
+            _at(key, (line for _host, line in rows)),
             len(rows),
             frozenset(host for host, _line in rows),
-            tuple(sorted({line for _h, line in rows})),
             tuple(text for text, _number in askers[key].most_common()),
         )
         for key, rows in found.items()
     ]
-    return sorted(places, key=lambda place: (-place.threads, place.label))
+    return sorted(places, key=lambda one: (-one.threads, one.place))
 
 
-def label(code: Code | None) -> str:
-    """```connect` (psycopg/connection.py``: its parenthesis is closed by the lines."""
-    return _NO_FRAME if code is None else f"`{code.name}` ({code.file}"
+def _at(code: Code | None, lines: Iterable[int]) -> str:
+    """```connect` (psycopg/connection.py:94)``: in this function, in these lines."""
+    return _NO_FRAME if code is None else f"`{code.name}` ({code.file}{_lines(sorted(set(lines)))}"
 
 
 def _lines(lines: Sequence[int]) -> str:

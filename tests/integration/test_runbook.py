@@ -89,7 +89,10 @@ def test_workers_die_at_startup(fleet: Fleet, desk: Desk) -> None:
     assert re.search(r"^Hottest +[\d.]+ %  load_prices +shop/prices\.py:\d+$", profile.text, re.MULTILINE)
     # More workers than ever ran at once: those born in the window are in the picture, too.
     assert len(set(re.findall(r"process (\d+)", (profile.folder / "fleet.folded").read_text(encoding="utf-8")))) > 3
-    # A worker that is caught while it shuts down has no stack any more: what it did before is below that.
+    # A worker that is caught while it shuts down has no stack any more: it counts where it was before.
+    assert re.search(
+        r"^\d+ of \d+ threads (stuck|moving) in `load_prices` \(shop/prices\.py:\d+\)", dump.text, re.MULTILINE
+    )
     assert re.search(r"^Note: the target ended after \d+ of 20 dumps$", dumps(dump), re.MULTILINE)
     assert re.search(r"^    load_prices \(shop/prices\.py:\d+\)$", dumps(dump), re.MULTILINE)
     assert not_shown(page, profile, dump) == []
