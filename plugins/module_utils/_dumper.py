@@ -37,6 +37,8 @@ class Dumper:
     def __init__(self) -> None:
         self.pid = 0
         self.status: Optional[int] = None
+        #: We killed it, for it took too long.
+        self.late = False
         self._files: Optional[Files] = None
 
     def start(self, tools: Tools, arguments: List[str], role: Role) -> None:
@@ -53,11 +55,16 @@ class Dumper:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        self.status = signal.SIGKILL
+        self.status, self.late = signal.SIGKILL, True
+
+    def end(self) -> None:
+        if self.running():
+            self.kill()
 
     @property
-    def killed(self) -> bool:
-        return self.status == signal.SIGKILL
+    def died(self) -> bool:
+        """Was it ended by a signal, ours or another? Then it may have left its target stopped."""
+        return self.status is not None and os.WIFSIGNALED(self.status)
 
     def output(self) -> Optional[bytes]:
         """What it gave; None unless it ended well."""
@@ -87,5 +94,4 @@ def await_all(dumpers: Sequence[Dumper], limit: float, meanwhile: Callable[[], N
         signal.sigtimedwait({signal.SIGCHLD}, _LOOK)
         meanwhile()
     for dumper in dumpers:
-        if dumper.running():
-            dumper.kill()
+        dumper.end()

@@ -22,7 +22,7 @@ from ._dump_options import Options
 from ._dumper import Tools
 from ._errand import Answer, Arrival, Errand, answer, arrive, judged, part, rehearse
 from ._errors import HostError
-from ._evidence import joined, to_wire
+from ._evidence import joined, still_running, to_wire
 from ._exposure import Exposure
 from ._launch import give_way, sealed
 from ._lease import asker
@@ -40,6 +40,8 @@ _MOST_TARGETS = 64
 _PATIENCE = 10.0
 #: A lease is over this long after the deadline, and our own end comes (seconds).
 _MARGIN, _ALARM = 10.0, 20.0
+#: Our own end comes this long after the last look (seconds): 43 MB at 1.2 Mbit/s.
+_SENDING = 300.0
 #: Most bytes of all looks together, compressed.
 _ROOM = 32 * 1024 * 1024
 _LOOK = 0.02
@@ -111,7 +113,9 @@ def _look_at_all(
     finally:
         scope, notes = exposure.end()
     evidence = to_wire(scope, joined(subject.settle() for subject in subjects), notes)
-    return missed, dict(evidence, left=[])
+    # What is left to do is to send it all, however slow the line is.
+    signal.setitimer(signal.ITIMER_REAL, _SENDING)
+    return missed, dict(evidence, left=still_running())
 
 
 class Rounds:
@@ -122,9 +126,11 @@ class Rounds:
         self._tools = tools
         self._deadline = deadline
         self._guard = Guard()
+        #: Those that a py-spy looks at now, and until when.
+        self._busy: Dict[Subject, float] = {}
 
     def run(self, options: Options) -> List[str]:
-        """Look as often as asked for, until the deadline; gives warnings. All py-spys have ended on return."""
+        """Look as often as asked for, until the deadline; gives warnings. All py-spys have ended afterwards."""
         for subject in self._subjects:
             subject.hold(self._tools)
         resumer = self._net()
@@ -142,6 +148,10 @@ class Rounds:
                 self._round()
             return []
         finally:
+            for subject in self._busy:  # something went wrong: no py-spy may hold its target when the net goes
+                subject.dumper.end()
+            for subject in self._busy:
+                subject.end()
             if resumer is not None:
                 resumer.dismiss()
 
@@ -151,37 +161,35 @@ class Rounds:
 
     def _round(self) -> None:
         waiting = list(self._subjects)
-        busy: Dict[Subject, float] = {}
-        while waiting or busy:
-            now = time.monotonic()
-            while waiting and len(busy) < _AT_ONCE and now < self._deadline:
+        while waiting or self._busy:
+            while waiting and len(self._busy) < _AT_ONCE and time.monotonic() < self._deadline:
                 subject = waiting.pop(0)
-                if subject.begin(self._tools):
-                    busy[subject] = min(now + _PATIENCE, self._deadline)
-            if not busy:
+                self._busy[subject] = min(time.monotonic() + _PATIENCE, self._deadline)
+                if not subject.begin(self._tools):
+                    del self._busy[subject]
+            if not self._busy:
                 return
             signal.sigtimedwait({signal.SIGCHLD}, _LOOK)
-            self._watch_over(busy)
-            waiting += self._ended(busy)
+            self._watch_over()
+            waiting += self._ended()
 
-    def _ended(self, busy: Dict[Subject, float]) -> List[Subject]:
-        """Take those that have ended or are late out of ``busy``; gives those that are to be tried again."""
+    def _ended(self) -> List[Subject]:
+        """Let go of those that have ended or are late; gives those that are to be tried again."""
         again = []
-        for subject, limit in list(busy.items()):
-            if subject.dumper.running():
-                if time.monotonic() < limit:
-                    continue
-                subject.dumper.kill()
-            del busy[subject]
-            if subject.take():
+        for subject, limit in list(self._busy.items()):
+            if subject.dumper.running() and time.monotonic() < limit:
+                continue
+            repeat = subject.end()
+            del self._busy[subject]
+            if repeat:
                 again.append(subject)
         return again
 
-    def _watch_over(self, busy: Dict[Subject, float]) -> None:
+    def _watch_over(self) -> None:
         """End those that are in a container which somebody has entered who could take them over."""
-        doors: Set[int] = {subject.door.place for subject in busy if subject.door is not None}
+        doors: Set[int] = {subject.door.place for subject in self._busy if subject.door is not None}
         found = self._guard.look(doors)
-        for subject in busy:
+        for subject in self._busy:
             if subject.door is not None and subject.door.place in found:
                 subject.intruded(found[subject.door.place])
 

@@ -13,7 +13,7 @@ import os
 import time
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
-from ._procfs import Gone, ProcessDir
+from ._procfs import Gone, ProcessDir, list_pids
 from ._recording import Owner, Request
 from ._state import Folder, base_path
 
@@ -86,6 +86,19 @@ def of_broken(request: Optional[Request], scope_now: Optional[int]) -> Dict[str,
         return to_wire(Scope(None, None, None, scope_now), [], [])
     scope = Scope(request.scope, request.scope, None, scope_now)
     return to_wire(scope, [looked(target) for target in request.targets], [])
+
+
+def still_running() -> List[str]:
+    """Children of ours that have not ended: of a dump there is nothing else to be left."""
+    found = []
+    for pid in list_pids():
+        try:
+            with ProcessDir(pid) as process:
+                if process.ppid == os.getpid():
+                    found.append("%s (PID %d)" % (process.stat().comm, pid))
+        except Gone:
+            continue
+    return found
 
 
 def left_behind(folder: Folder, owners: Dict[str, Owner]) -> List[str]:

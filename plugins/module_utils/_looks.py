@@ -20,23 +20,26 @@ _MOST = 64 * 1024 * 1024
 
 
 class Looks:
-    """Each is py-spy's own list of threads, with the time and with what the threads had used of the CPU by then."""
+    """Each is py-spy's own list of threads, with the time and with what the threads had used of the CPU by then.
+
+    They are compressed as they come: the host may be short of memory.
+    """
 
     def __init__(self) -> None:
-        self._looks: List[bytes] = []
-        self._size = 0
-        self._others = 0
+        self._packer = zlib.compressobj(6)
+        self._packed: List[bytes] = []
+        self._size = self._number = self._others = 0
 
     def __len__(self) -> int:
-        return len(self._looks)
+        return self._number
 
     def take(self, output: bytes, process: ProcessDir) -> bool:
         """Add one; False where it is no dump. Gone where the target has ended, HostError where there is no room."""
         try:
             threads = json.loads(output)
+            named = [_named(row) for row in threads]
             if len({row["thread_id"] for row in threads}) < len(threads):
                 return False  # torn: a list of threads that changed while it was read
-            named = [Named(row.get("os_thread_id"), str(row.get("thread_name") or "")) for row in threads]
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             return False
         # From 3.11 on the ids are in Python's memory, as the target itself sees them.
@@ -46,17 +49,32 @@ class Looks:
         for row, seconds in zip(threads, found.each):
             row.pop("pid", None)
             row["cpu"] = seconds
-        look = json.dumps({"at": time.monotonic(), "cpu": found.process, "threads": threads}).encode()
+        try:
+            look = json.dumps({"at": time.monotonic(), "cpu": found.process, "threads": threads}).encode()
+        except RecursionError:
+            return False
         if self._size + len(look) > _MOST:
             raise HostError("more dumps of this target would be too large", "", "ask for fewer")
-        self._looks.append(look)
-        self._size += len(look)
+        self._add((b", " if self._number else b'{"looks": [') + look)
+        self._number += 1
         self._others = max(0, found.threads - len(threads))
         return True
 
     def body(self, more: Dict[str, object]) -> bytes:
         """Compressed JSON of them all, b"" of none; ``others`` are the threads that have no Python stack."""
-        if not self._looks:
+        if not self._number:
             return b""
-        rest = json.dumps(dict(more, others=self._others)).encode()
-        return zlib.compress(b'{"looks": [%s], %s' % (b", ".join(self._looks), rest[1:]), 6)
+        self._add(b"], " + json.dumps(dict(more, others=self._others)).encode()[1:])
+        return b"".join(self._packed) + self._packer.flush()
+
+    def _add(self, text: bytes) -> None:
+        self._size += len(text)
+        self._packed.append(self._packer.compress(text))
+
+
+def _named(row: Dict[str, object]) -> Named:
+    """Who a thread is; TypeError where that cannot be so."""
+    identity = row.get("os_thread_id")
+    if not isinstance(identity, (int, type(None))) or not isinstance(row["thread_id"], int):
+        raise TypeError("not the ids of a thread")
+    return Named(identity, str(row.get("thread_name") or ""))

@@ -44,7 +44,10 @@ class Resumer:
 
     def dismiss(self) -> None:
         """All is put back: it has nothing to do."""
-        os.write(self._writing, b"!")
+        try:
+            os.write(self._writing, b"!")
+        except OSError:
+            pass  # somebody has killed it
         os.close(self._writing)
         os.waitpid(self._pid, 0)
 
@@ -53,6 +56,11 @@ def _outlive(reading: int, targets: Sequence[ProcessDir]) -> None:
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    try:
+        with open("/proc/self/oom_score_adj", "w") as handle:
+            handle.write("0")  # of all of us it is the last to go
+    except OSError:
+        pass
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):  # the connection must not wait for us
         os.dup2(null, descriptor)

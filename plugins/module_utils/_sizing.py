@@ -78,7 +78,7 @@ class _Dump:
             return None
 
     def _why(self) -> str:
-        if self.dumper.killed:
+        if self.dumper.late:
             return "a look at its stacks took longer than %d s" % _PATIENCE
         return "a look at its stacks failed"
 

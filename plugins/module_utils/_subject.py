@@ -127,24 +127,29 @@ class Subject:
         self._attach = tools.terms.describe(self._verdict.way, role.uid if role else tools.terms.us.uid)
         return role
 
-    def take(self) -> bool:
-        """Take what has come of the look that was begun; True when it is worth another attempt at once."""
+    def end(self) -> bool:
+        """Take what has come of the look that was begun, which is ended; True when it is worth another attempt now."""
         try:
+            self.dumper.end()
             output = self.dumper.output()
             stdout, stderr = self.dumper.words()
-            killed = self.dumper.killed
         finally:
             self.dumper.close()
-        if killed and self.blocking and self.process is not None and self._before.state_before not in ("T", "t"):
-            if resume_all([self.process], _SETTLING):
-                self._before = self._before._replace(note="was left stopped; resumed")
+        if self.dumper.died:
+            self._put_back()
         if self.failure is not None:
             return False
         if output is not None and self._understood(output):
             self._attempt = 0
             self._ended, self._seconds = time.time(), time.monotonic() - self._ticks
             return False
-        return self._missed(killed, stdout, stderr)
+        return self._missed(stdout, stderr)
+
+    def _put_back(self) -> None:
+        """Where py-spy may have left it stopped, but not where it was so before."""
+        if self.blocking and self.process is not None and self._before.state_before not in ("T", "t"):
+            if resume_all([self.process], _SETTLING):
+                self._before = self._before._replace(note="was left stopped; resumed")
 
     def _understood(self, output: bytes) -> bool:
         """Is it a dump? One of a target that has ended meanwhile is none: its number may have been another's."""
@@ -158,17 +163,16 @@ class Subject:
             self.failure = error
         return True
 
-    def _missed(self, killed: bool, stdout: str, stderr: str) -> bool:
+    def _missed(self, stdout: str, stderr: str) -> bool:
         """Nothing came of this attempt; later looks may be luckier, unless the kernel refuses them."""
-        again = self._attempt < _ATTEMPTS and not killed and not was_refused(stderr) and self._is_there()
-        if again:
-            return True
-        self._errors, self._attempt = self._errors + 1, 0
-        if killed:
-            self._last = HostError("py-spy did not end in time and was killed", "", "raise the deadline")
-            return False
         found = diagnose(exit_text(self.dumper.status), "", stderr or stdout[:500])
         self._last = explained(found, stderr, None if self.door else self._verdict, self._relaxed)
+        if self.dumper.late:
+            remedy = "see what keeps this host or that process so busy, or raise the deadline"
+            self._last = HostError("py-spy did not end in time and was killed", "", remedy)
+        elif self._attempt < _ATTEMPTS and not was_refused(stderr) and self._is_there():
+            return True
+        self._errors, self._attempt = self._errors + 1, 0
         if not self._is_there():
             self._gone()
         elif was_refused(stderr):
@@ -188,8 +192,7 @@ class Subject:
     def intruded(self, holder: Holder) -> None:
         """Somebody has come into the container who could take py-spy over: it ends at once."""
         self.failure = intruded(holder)
-        if self.dumper.running():
-            self.dumper.kill()
+        self.dumper.end()
 
     def settle(self) -> Trace:
         """What was read of the target before and after; everything held is let go."""
@@ -214,6 +217,8 @@ class Subject:
             notes += [failure.reason] if failure is not None else []
             if self._errors and self._last is not None:
                 notes.append("of the dumps %d failed: %s" % (self._errors, self._last.reason))
+            elif failure is None and len(self._looks) < self._options.looks:
+                notes.append("%d of %d dumps: then the deadline was over" % (len(self._looks), self._options.looks))
             failure = None
         elif failure is None:
             failure = self._last or HostError("there was no time for a dump of it", "", "raise the deadline")

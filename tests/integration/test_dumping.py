@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.module_utils._resumer import Resumer
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _bundle
 from ansible_collections.pyspy.fleet.tests.lab.host_program import STATE, Host, state_of, target
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
@@ -219,6 +220,26 @@ def test_a_py_spy_that_hangs_is_killed_at_the_deadline_and_the_target_runs_on(ho
     assert any("the deadline of 8 s left time for" in warning for warning in answer["warnings"])
     [trace] = answer["evidence"]["targets"]
     assert trace["state_after"] in "RS" and trace["tracer_after"] == 0
+
+
+def test_a_py_spy_that_crashes_does_not_leave_its_target_stopped(host: Host) -> None:
+    with (
+        target(threads=300, depth=30) as busy,
+        dumping(host, busy.pid, count=100, interval=0, native=True, deadline=10) as pass_,
+    ):
+        dumper = catch_holding(busy.pid)
+        os.kill(dumper, signal.SIGABRT)
+        os.kill(dumper, signal.SIGCONT)
+        await_condition("the target to run on", lambda: state_of(busy.pid) in "RS", 10)
+        assert answer_of(host, pass_)["captures"][0]["outcome"] == "profiled"
+
+
+def test_a_net_that_is_gone_takes_nothing_with_it() -> None:
+    net = Resumer([])
+    os.kill(net._pid, signal.SIGKILL)
+    net.dismiss()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(net._pid, 0)
 
 
 def test_when_we_are_killed_the_target_runs_on(host: Host) -> None:

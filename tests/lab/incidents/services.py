@@ -54,7 +54,10 @@ def gunicorn(host: Host, program: str, workers: int, *words: str) -> Iterator[in
     """One of the programs as a web service on port 8000; its master's PID, once it listens."""
     command = f"python3 -m gunicorn {program}:application --workers {workers} --timeout 0 --bind 127.0.0.1:8000"
     with running(host, " ".join((command, "--worker-tmp-dir /dev/shm", *words))) as master:
-        await_condition(f"{program} on {host.name}", lambda: _listens(host, 8000))
+        # Somebody else's socket is not enough.
+        await_condition(
+            f"{program} on {host.name}", lambda: _listens(host, 8000) and len(host.children(master)) == workers
+        )
         yield master
 
 
