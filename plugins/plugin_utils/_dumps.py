@@ -20,6 +20,7 @@ from ._redaction import redact_local
 #: Most dumps of one target, and most frames over all of them: 100 dumps of 100 threads 100 deep.
 MAX_LOOKS = 100
 MAX_FRAMES = 1_000_000
+MAX_LOCALS = 200_000
 #: Longest name of a local that is shown.
 _MAX_NAME = 100
 
@@ -138,9 +139,8 @@ class Dump:
         rows = [data] if fields.value("looks") is None else fields.rows("looks")
         if not 1 <= len(rows) <= MAX_LOOKS:
             raise WireError("A host sent a bad number of dumps of one process", str(len(rows)))
+        _check_size(rows)
         looks = tuple(sorted((Look.from_wire(row) for row in rows), key=lambda look: look.at))
-        if sum(len(thread.frames) for look in looks for thread in look.threads) > MAX_FRAMES:
-            raise WireError("A host sent more frames than a process can have", f"more than {MAX_FRAMES}")
         for look in looks:
             if len({thread.id for thread in look.threads}) < len(look.threads):
                 raise WireError("A host sent a dump in which two threads are the same one")
@@ -159,6 +159,25 @@ class Dump:
     def seconds(self) -> float:
         """From the first look to the last."""
         return self.looks[-1].at - self.looks[0].at if self.looks else 0.0
+
+
+def _check_size(looks: list[object]) -> None:
+    """Count before anything is built or redacted: a host shall not keep the controller busy."""
+    remedy = "dump fewer times, or without locals; if the host may be compromised, look at it by other means"
+    frames = variables = 0
+    for look in looks:
+        for thread in Fields(look, "dump").rows("threads"):
+            rows = Fields(thread, "thread").rows("frames")
+            frames += len(rows)
+            if frames > MAX_FRAMES:
+                raise WireError("A host sent more frames than a process can have", f"more than {MAX_FRAMES}", remedy)
+            for frame in rows:
+                fields = Fields(frame, "frame")
+                variables += 0 if fields.value("locals") is None else len(fields.rows("locals"))
+            if variables > MAX_LOCALS:
+                raise WireError(
+                    "A host sent more locals than are read of one process", f"more than {MAX_LOCALS}", remedy
+                )
 
 
 def _plain_thread(thread: Thread) -> dict[str, object]:

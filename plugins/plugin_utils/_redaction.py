@@ -41,9 +41,6 @@ _NAME = re.compile(rf"(?i:{_ANYWHERE})|(?:(?<![A-Za-z])(?i:{_WORDS})|(?<=[a-z0-9
 _LOOKS = tuple(
     re.compile(pattern)
     for pattern in (
-        # scheme://user:password@host, with whatever a careless password holds.
-        r"(?<=://)[^\s/'\"]*:[^\s'\"]*@",
-        r"(?<=://)[^\s/@'\"]+@",
         # All that follows the head of a key block.
         r"-----BEGIN(?s:.*)",
         # Tokens with a known beginning: JWT, AWS, GitHub, GitLab, Slack, Stripe and others.
@@ -53,11 +50,27 @@ _LOOKS = tuple(
         r"\$(?:2[aby]|argon2\w*|[156y]|pbkdf2\w*)\$[^\s'\"]+",
         # Hex, with or without the dashes of a UUID.
         r"[0-9a-fA-F][0-9a-fA-F:-]{30,}[0-9a-fA-F]",
-        # Base64 of either alphabet: mixed, or it would be every long word.
-        r"(?=[A-Za-z/+=_-]*[0-9])(?=[^A-Z\s]*[A-Z])(?=[^a-z\s]*[a-z])[A-Za-z0-9/+_-]{20,}={0,2}",
-        r"[A-Za-z0-9/+_-]{40,}={0,2}",
     )
 )
+# Both take each character once, and what they took is judged after: a host shall not keep the controller busy.
+#: scheme://user:password@host, with whatever a careless password holds.
+_URL = re.compile(r"(?<=://)[^\s'\"]+")
+_WORD = re.compile(r"\S{20,}")
+#: Base64 of either alphabet: in a mixed word, or it would be every long one.
+_BASE64 = re.compile(r"[A-Za-z0-9/+_-]{20,}={0,2}")
+_LONG = 40
+_MIXED = tuple(re.compile(kind) for kind in ("[0-9]", "[A-Z]", "[a-z]"))
+
+
+def _without_credentials(found: re.Match[str]) -> str:
+    _hidden, at, host = found.group().rpartition("@")
+    return HIDDEN + host if at else found.group()
+
+
+def _without_base64(found: re.Match[str]) -> str:
+    word = found.group()
+    mixed = all(kind.search(word) for kind in _MIXED)
+    return _BASE64.sub(lambda run: HIDDEN if mixed or len(run.group()) >= _LONG else run.group(), word)
 
 
 def is_secret_name(name: str) -> bool:
@@ -77,8 +90,10 @@ def redact_text(text: str, most: int = MAX_VALUE) -> str:
     rest = text[named.end() :] if named else ""
     if named and rest.strip():
         text = text[: named.end()]
+    text = _URL.sub(_without_credentials, text)
     for look in _LOOKS:
         text = look.sub(HIDDEN, text)
+    text = _WORD.sub(_without_base64, text)
     # Cut before the mark is added: the mark shall be seen, and a cut never uncovers anything.
     text = printable(text)
     mark = f" {HIDDEN}" if rest.strip() else ""

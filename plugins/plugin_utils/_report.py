@@ -206,7 +206,9 @@ def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Su
 def _host(record: HostRecord) -> JsonObject:
     data = record.to_json()
     del data["host"]
-    return {**data, "coverage": coverage([record])}
+    # The manifest is what people hand on: command lines stay in the files of their host.
+    captures = [{**asdict(capture), "command_line": None} for capture in record.captures]
+    return {**data, "captures": captures, "coverage": coverage([record])}
 
 
 def render_target(run: Run, record: HostRecord, capture: Capture) -> str:

@@ -131,8 +131,10 @@ _INSTALLED = re.compile(r"^.*/(?:site|dist)-packages/")
 _OWN_LIBRARY = re.compile(r"^.*/lib(?:32|64)?/(?:python|pypy)\d[\d.]*t?(?:\.zip)?/(?!(?:site|dist)-packages/)")
 #: What a release or a version does to the name of a folder: a date, a commit, ``v1.2.3``, ``shop-1.2.3``, a UUID.
 _RELEASE = re.compile(r"^(?:v?\d[\w.+-]*|[0-9a-f]{7,40}|[0-9a-f-]{32,36}|releases?|current)$", re.IGNORECASE)
-_VERSIONED = re.compile(r"[-_]v?\d[\d.]*(?:[-+.\w]*\.egg)?$")
-_TAGGED = re.compile(r"\.(?:cpython-\w+[\w-]*|abi3)?\.?so(?:\.[\d.]+)?$")
+# All of these take time that is linear in the length of a path: it comes from a host.
+_VERSIONED = re.compile(r"[-_]v?\d[\d.]*$")
+_EGG = re.compile(r"[-_]v?\d.*\.egg$")
+_TAGGED = re.compile(r"\.(?:cpython-\w[\w-]*|abi3)?\.?so(?:\.[\d.]+)?$")
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+")
 
 
@@ -161,7 +163,8 @@ def _unversioned(path: str) -> str:
     *folders, name = path.split("/")
     if folders and folders[0].endswith(".egg"):
         del folders[0]
-    folders = [_VERSIONED.sub("", folder) or folder for folder in folders]
+    versions = [(_EGG if folder.endswith(".egg") else _VERSIONED, folder) for folder in folders]
+    folders = [version.sub("", folder) or folder for version, folder in versions]
     return _ADDRESS.sub("0x…", "/".join([*folders, _TAGGED.sub(".so", name)]))
 
 

@@ -571,3 +571,13 @@ def test_groups_take_what_room_is_left_on_the_screen(run: Run) -> None:
     lines = summary.lines(80)
     assert len(lines) <= 24 and any(line.endswith("more groups in the files") for line in lines)
     assert "f0_of_0" in "\n".join(lines) and len(lines) > 18
+
+
+def test_command_lines_stay_in_the_files_of_their_host(run: Run) -> None:
+    record = dumped(run, "web-01", LOCKED)
+    [one] = record.captures
+    run.write_host(replace(record, captures=(replace(one, command_line=("python3", "shop.py")),)))
+    build(run, Context("dump"))
+    found = [path.name for path in Path(run.path).rglob("*") if path.is_file() and 'shop.py"' in path.read_text()]
+    assert found == ["recording.json"]
+    assert json.loads(text(run, "manifest.json"))["hosts"]["web-01"]["captures"][0]["command_line"] is None

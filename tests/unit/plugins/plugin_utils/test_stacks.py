@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _dumps
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumps import MAX_LOOKS, Dump, Frame, Look, Thread
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import WireError
@@ -394,3 +395,15 @@ def test_an_unknown_order_is_refused_with_a_remedy() -> None:
     with pytest.raises(FleetError) as caught:
         groups([], "loudest")
     assert "largest" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("limit", "what"), [("MAX_FRAMES", "frames"), ("MAX_LOCALS", "locals")])
+def test_too_much_is_refused_before_anything_is_redacted(
+    limit: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redacted: list[str] = []
+    monkeypatch.setattr(_dumps, limit, 0)
+    monkeypatch.setattr(_dumps, "redact_local", lambda name, _text: redacted.append(name))
+    with pytest.raises(WireError, match=f"more {what}") as caught:
+        Dump.from_wire(RAW)
+    assert not redacted and caught.value.remedy
