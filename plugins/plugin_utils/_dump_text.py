@@ -21,11 +21,14 @@ from ._wire import Capture
 
 def text(dump: Dump, capture: Capture) -> str:
     """A whole file; the only place where locals are, but for the dump's own."""
-    last = {thread.id for thread in dump.looks[-1].threads}
+    seen: dict[int, list[tuple[float, Thread]]] = {}
+    for look in dump.looks:
+        for one in look.threads:
+            seen.setdefault(one.id, []).append((look.at, one))
     rows = sorted(states(dump), key=lambda row: (STATES.index(row[1]), row[0].os_id or 0, row[0].name, row[0].id))
     lines = [*_heading(dump, capture)]
     for thread, state, gil in rows:
-        lines += ["", *_thread(dump, thread, state, gil > 0, thread.id in last)]
+        lines += ["", *_thread(seen[thread.id], thread, state, gil > 0, dump.looks[-1].at)]
     return "\n".join(printable(line) for line in [*lines, ""])
 
 
@@ -65,11 +68,15 @@ def notes(dump: Dump) -> list[str]:
     return found
 
 
-def _thread(dump: Dump, thread: Thread, state: str, gil: bool, there: bool) -> Iterator[str]:
-    history = [(look.at, one) for look in dump.looks for one in look.threads if one.id == thread.id]
+def _thread(
+    history: Sequence[tuple[float, Thread]], thread: Thread, state: str, gil: bool, end: float
+) -> Iterator[str]:
+    """``history``: when it was seen, and how; ``end`` is when there was the last look."""
     facts = [state, *(["held the GIL"] if gil else []), *_cpu([one for _at, one in history])]
     number = f"{thread.os_id}" if thread.os_id is not None else f"0x{thread.id:x}"
-    yield f'Thread {number}: "{thread.name}" ({", ".join(facts)})' + ("" if there else ", ended before the last dump")
+    yield f'Thread {number}: "{thread.name}" ({", ".join(facts)})' + (
+        "" if history[-1][0] == end else ", ended before the last dump"
+    )
     yield from _frames(thread.frames)
     shown = _stack(thread)
     for at, one in reversed(history[:-1]):

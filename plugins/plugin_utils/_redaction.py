@@ -24,7 +24,7 @@ HIDDEN = "(redacted)"
 #: Longest text of one value after redaction, in characters.
 MAX_VALUE = 120
 #: Longest text that is searched; what is beyond it is cut off unseen.
-MAX_SEARCHED = 4000
+MAX_SEARCHED = 1000
 
 #: A name with this in it, anywhere, is a secret's.
 _ANYWHERE = (
