@@ -45,7 +45,8 @@ class ActionModule(HostAction):
                 record = collect(self, run, record)
             require_result(record)
             # Those that were refused when it started belong to it.
-            return {"changed": False, **self.outcome(run, run.before(self.host) or record)}
+            whole = self.outcome(run, run.before(self.host) or record)
+            return {"changed": False, **whole, "profiled": len(self.paths(run, record))}
         return self._collect_left(run, options["run"])
 
     def _collect_left(self, run: Run, wanted: str) -> JsonObject:

@@ -15,7 +15,13 @@ from ansible.utils.display import Display
 from ansible_collections.pyspy.fleet.plugins.modules.report import ARGUMENT_SPEC
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError, one_line
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, may_print, verdict
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
+    Context,
+    build,
+    may_print,
+    outline,
+    verdict,
+)
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._summary import verb
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._version import collection_version
@@ -45,13 +51,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
 def _report(arguments: Mapping[str, Any], host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     label = str(variables.get("ansible_limit") or "all")
     run = open_run(str(arguments["output_dir"]), str(arguments["job"]), label, process_key())
-    summary = build(run, _context(arguments, variables))
-    batch = [] if arguments["brief"] else _texts(variables.get("ansible_play_batch"))
-    if may_print(run, host, batch):
-        display = Display()
-        width = max(60, min(display.columns or 80, 120))
-        for line in summary.brief() if arguments["brief"] else summary.lines(width):
-            display.display(line)
+    context = _context(arguments, variables)
+    display = Display()
+    if arguments["brief"]:
+        # Before the page is made, which may take its time: somebody waits.
+        if may_print(run, host, []):
+            for line in outline(run, context).brief(_numbers(arguments["had"])):
+                display.display(line)
+        summary = build(run, context)
+    else:
+        summary = build(run, context)
+        if may_print(run, host, _texts(variables.get("ansible_play_batch"))):
+            for line in summary.lines(max(60, min(display.columns or 80, 120))):
+                display.display(line)
     wrong = verdict(run.host(host), str(arguments["fail_on"]))
     if wrong is not None:
         message = one_line(wrong.reason, wrong.detail, wrong.remedy)
@@ -93,6 +105,10 @@ def verdict_on_plan(mine: object) -> dict[str, Any]:
     if isinstance(mine, Mapping) and (mine.get("reason") or mine.get("unreachable")):
         return {"failed": True, "changed": False, "msg": str(mine.get("msg"))}
     return {"changed": False}
+
+
+def _numbers(value: Mapping[str, object]) -> dict[str, int]:
+    return {str(key): int(str(number)) for key, number in value.items() if str(number).isdigit()}
 
 
 def _texts(value: object) -> Sequence[str]:

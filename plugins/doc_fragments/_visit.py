@@ -28,4 +28,10 @@ options:
         With V(0) it is as patient as the connection is. What was begun on the host still ends there by itself.
     type: int
     default: 0
+  too_late:
+    description:
+      - V(true) leaves the host alone and says in the run that no time was left for it.
+        It is what the entry point C(evidence) does with hosts whose turn comes after its deadline.
+    type: bool
+    default: false
 """

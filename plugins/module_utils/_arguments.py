@@ -84,6 +84,7 @@ VISIT_ARGUMENTS: ArgumentSpec = {
     "reason": {"type": "str", "default": ""},
     "enabled": {"type": "bool", "default": True},
     "patience": {"type": "int", "default": 0},
+    "too_late": {"type": "bool", "default": False},
 }
 
 #: What only ``record`` has.

@@ -50,6 +50,12 @@ options:
       - Print one line only, which says where the results lie; a second one where something could not be had.
     type: bool
     default: false
+  had:
+    description:
+      - With O(brief), how many targets were C(dumped) and C(profiled) since the line before, which this one is to say.
+        Left out, it speaks of the whole run.
+    type: dict
+    default: {}
   parameters:
     description: The parameters of the run, for the manifest.
     type: dict
@@ -129,6 +135,7 @@ ARGUMENT_SPEC = {
     "fail_on": {"type": "str", "choices": ["none", "any", "all"], "default": "all"},
     "order": {"type": "str", "choices": ["largest", "rarest"], "default": "largest"},
     "brief": {"type": "bool", "default": False},
+    "had": {"type": "dict", "default": {}},
     "parameters": {"type": "dict", "default": {}},
     "planned": {"type": "dict", "default": {}},
 }

@@ -77,6 +77,12 @@ def build(run: Run, context: Context) -> Summary:
     return replace(summary, rendered=True)
 
 
+def outline(run: Run, context: Context) -> Summary:
+    """What the records alone say: no capture is read, and nothing is written."""
+    records, _broken = run.records()
+    return count(Summary(context.job, context.title, context.reason, run.path), records, context.hosts)
+
+
 def _digest(run: Run, context: Context) -> str:
     text = json.dumps(asdict(context), sort_keys=True, default=str)
     return hashlib.sha256(f"{run.fingerprint()} {text}".encode()).hexdigest()

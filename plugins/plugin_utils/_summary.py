@@ -97,6 +97,7 @@ class Summary:
     ended: float | None = None
     shortest: float | None = None
     longest: float | None = None
+    dumped: tuple[float | None, float | None] = (None, None)
     started: int = 0
     restored: int = 0
     exposed: str = ""
@@ -130,7 +131,8 @@ class Summary:
         )
         stacks = Screen.from_json(data["stacks"]) if data["stacks"] else None
         warnings = tuple(data["warnings"])
-        return cls(**{**data, "pictures": pictures, "troubles": troubles, "stacks": stacks, "warnings": warnings})
+        whole = {**data, "pictures": pictures, "troubles": troubles, "stacks": stacks, "warnings": warnings}
+        return cls(**{**whole, "dumped": tuple(data["dumped"])})
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of each line, not yet cut to a width."""
@@ -175,7 +177,7 @@ class Summary:
     def dumps_text(self) -> str:
         if self.stacks is None or not self.stacks.looks:
             return ""
-        return ", ".join(filter(None, (self.stacks.looks, interval(self.began, self.ended))))
+        return ", ".join(filter(None, (self.stacks.looks, interval(*self.dumped))))
 
     def window_text(self) -> str:
         if self.shortest is None or self.longest is None:
@@ -201,9 +203,13 @@ class Summary:
             lines += _hottest_lines(self.pictures[0], width)
         return [printable(line) for line in [*lines, f"{'Report':<10}{self.report}"]]
 
-    def brief(self) -> list[str]:
-        """One line for a play that is about something else, and one for what could not be had."""
-        good = [f"{self.targets[key]} {key}" for key in ("dumped", "profiled") if self.targets.get(key)]
+    def brief(self, had: Mapping[str, int] | None = None) -> list[str]:
+        """One line for a play that is about something else, and one for what could not be had.
+
+        ``had``: how many targets it speaks of, where that is not all of the run.
+        """
+        numbers = had or self.targets
+        good = [f"{numbers[key]} {key}" for key in ("dumped", "profiled") if numbers.get(key)]
         first = f"{self.job.capitalize()}: {', '.join(good) or 'none'}; {self.report}"
         texts = [f"{names(trouble.members)}: {trouble.reason}" for trouble in self.troubles[:3]]
         if len(self.troubles) > len(texts):
@@ -263,12 +269,14 @@ def _reasons(troubles: Iterable[Trouble], about: str) -> list[tuple[str, str]]:
 
 def host_outcome(record: HostRecord) -> str:
     """One of :data:`HOST_OUTCOMES`."""
+    outcomes = {_done(capture) or capture.outcome for capture in record.captures}
+    if record.status != "recording":
+        # What an earlier pass brought is there, whatever became of a later one.
+        for good in ("profiled", "dumped"):
+            if good in outcomes:
+                return good
     if record.status != "collected":
         return record.status
-    outcomes = {_done(capture) or capture.outcome for capture in record.captures}
-    for good in ("profiled", "dumped"):
-        if good in outcomes:
-            return good
     if "empty" in outcomes:
         return "idle"
     return "targets_failed" if record.captures or record.selection.targets else "nothing"
@@ -326,6 +334,7 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
     captures = [capture for record in records for capture in by_target(record)]
     started = [record for record in records if _touched(record)]
     lengths = [capture.seconds for capture in captures if _done(capture) == "profiled"]
+    dumps = [capture for capture in captures if _done(capture) == "dumped"]
     return replace(
         summary,
         hosts={outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
@@ -338,6 +347,10 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
         ended=max((record.ended for record in records if record.ended is not None), default=None),
         shortest=min(lengths, default=None),
         longest=max(lengths, default=None),
+        dumped=(
+            min((capture.began for capture in dumps), default=None),
+            max((capture.ended for capture in dumps), default=None),
+        ),
     )
 
 
@@ -347,7 +360,7 @@ def _touched(record: HostRecord) -> bool:
 
 
 def coverage(records: Sequence[HostRecord]) -> dict[str, int]:
-    """How many Python processes were found, chosen, profiled, skipped …; each is in one of the last four."""
+    """How many Python processes were found, chosen, profiled, skipped …; who was dumped and profiled is in both."""
     captures = [capture for record in records for capture in by_target(record)]
     counts = {outcome: sum(_done(capture) == outcome for capture in captures) for outcome in ("profiled", "dumped")}
     counts["empty"] = sum(capture.outcome == "empty" for capture in captures)

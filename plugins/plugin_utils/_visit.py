@@ -45,10 +45,16 @@ class VisitAction(HostAction):
                 self.keep(self.open_run(options), HostRecord(self.host, "opted_out", self.groups))
             message = f"{self.host} is opted out: pyspy_enabled is false for it"
             return {"changed": False, "skipped": True, "msg": message}
-        if self.check_mode:
-            answer = self.ask_with_binary(self.operation, {**self._order(options, ""), "check": True}, options)
-            return {"changed": False, **Selection.from_wire(answer.get("selection")).to_result()}
+        if options["too_late"]:
+            error = FleetError("no time was left for it", "others took all of it", "allow more time, or raise forks")
+            if not self.check_mode:
+                self.write_failure(self.open_run(options), self.fresh(), error)
+            raise error
         self.patience = Patience(options["patience"])
+        if self.check_mode:
+            with self.patience.kept():
+                answer = self.ask_with_binary(self.operation, {**self._order(options, ""), "check": True}, options)
+            return {"changed": False, **Selection.from_wire(answer.get("selection")).to_result()}
         return self.visit(options, self.open_run(options))
 
     def visit(self, options: dict[str, Any], run: Run) -> JsonObject:

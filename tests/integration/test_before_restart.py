@@ -165,3 +165,62 @@ def test_nothing_that_goes_wrong_is_in_the_way(fleet: Fleet, tmp_path: Path) -> 
     assert reasons["web5"].startswith("The host did not answer within ") and "reached" in reasons["web6"]
     assert reasons["web3"] == "An option has a wrong value" and "interpreter" in reasons["web4"]
     assert done.hosts["web2"]["status"] == "nothing" and done.hosts["web1"]["status"] == "collected"
+
+
+TWICE = """
+- hosts: web
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: pyspy.fleet.pyspy, tasks_from: evidence}
+      vars: {pyspy_pattern: stuck}
+    - ansible.builtin.include_role: {name: pyspy.fleet.pyspy, tasks_from: evidence}
+      vars: {pyspy_pattern: nobody-has-this}
+"""
+
+
+def test_each_line_speaks_of_its_own_restart(fleet: Fleet, tmp_path: Path) -> None:
+    start_stuck(fleet.hosts[0])
+    done = run(fleet, tmp_path, TWICE, "-l", "web1")
+    assert done.code == 0, done.text
+    lines = [line for line in done.text.splitlines() if line.startswith("Evidence")]
+    assert (
+        len(lines) == 2
+        and re.match(r"Evidence: [1-9]\d* dumped; ", lines[0])
+        and lines[1].startswith("Evidence: none; ")
+    )
+    assert done.hosts["web1"]["status"] == "collected"
+
+
+def test_whose_turn_comes_too_late_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    start_stuck(fleet.hosts[1])
+    (tmp_path / "settings").write_text(
+        "web1 ansible_timeout=60 ansible_ssh_args='-o ControlPath=none'\n", encoding="utf-8"
+    )
+    words = (
+        "-i",
+        str(tmp_path / "settings"),
+        "-l",
+        "web1,web2,web3",
+        "--forks",
+        "1",
+        "-e",
+        "pyspy_evidence_deadline=5",
+    )
+    with deaf(fleet.hosts[0]):
+        done = run(fleet, tmp_path, EVERYWHERE, *words)
+    assert done.code == 0, done.text
+    reasons = {host: record["error"]["reason"] for host, record in done.hosts.items()}
+    assert reasons["web1"].startswith("The host did not answer within ")
+    assert reasons["web2"] == reasons["web3"] == "no time was left for it"
+    [line] = [line for line in done.text.splitlines() if line.startswith("Evidence, not had: ")]
+    assert "web2, web3: no time was left for it" in line
+
+
+def test_check_mode_tells_the_plan(fleet: Fleet, tmp_path: Path) -> None:
+    start_stuck(fleet.hosts[0])
+    done = run(fleet, tmp_path, EVERYWHERE, "-l", "web1", "--check", "-e", "pyspy_pattern=stuck")
+    assert done.code == 0, done.text
+    assert (
+        re.search(r"[1-9]\d* targets? would be dumped on 1 of 1 host", done.words)
+        and not (tmp_path / "latest").exists()
+    )
