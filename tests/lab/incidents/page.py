@@ -71,13 +71,13 @@ class Desk(NamedTuple):
 
 
 def not_shown(scenario: Scenario, *runs: Outcome) -> list[str]:
-    """Lines of the page that none of the outputs has, whatever the numbers are."""
-    seen = {_shape(line) for run in runs for line in (run.text + dumps(run)).splitlines()}
+    """Lines of the page that none of the outputs has, whatever the numbers are, and where they make a line break."""
+    seen = _shape(" ".join(run.text + dumps(run) for run in runs))
     return [line for line in scenario.shown if _shape(line) not in seen]
 
 
-def _shape(line: str) -> str:
-    return " ".join(re.sub(r"\d+(\.\d+)?", "0", line).split())
+def _shape(text: str) -> str:
+    return " ".join(re.sub(r"\d+(\.\d+)?", "0", text).split())
 
 
 def dumps(run: Outcome) -> str:

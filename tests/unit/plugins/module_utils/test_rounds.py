@@ -112,7 +112,7 @@ def test_looks_are_one_document() -> None:
         json.dumps([row(os_thread_id={})]).encode(),
         json.dumps([row(thread_id="1")]).encode(),
         json.dumps([row(), row()]).encode(),
-        b'[{"thread_id": 1, "os_thread_id": null, "deep": ' + b"[" * 990 + b"]" * 990 + b"}]",
+        b'[{"thread_id": 1, "os_thread_id": null, "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
     ],
 )
 def test_what_is_no_dump_is_no_look(output: bytes) -> None:
@@ -120,6 +120,15 @@ def test_what_is_no_dump_is_no_look(output: bytes) -> None:
     with ProcessDir(os.getpid()) as process:
         assert looks.take(output, process) is False
     assert len(looks) == 0
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 5))
+def test_what_can_be_read_may_be_too_deep_to_be_written(depth: int) -> None:
+    # Where exactly Python gives up is a matter of its version and of how deep it stands: it is an answer either way.
+    looks = Looks()
+    with ProcessDir(os.getpid()) as process:
+        taken = looks.take(b'[{"thread_id": 1, "deep": ' + b"[" * depth + b"]" * depth + b"}]", process)
+    assert len(looks) == taken
 
 
 def test_looks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
