@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``dump.yml`` beside a bare ssh loop of ``py-spy dump``: 30 hosts with 8 workers each, all of which wait for a lock.
+"""``dump.yml`` beside a bare ssh loop of ``py-spy dump``: 30 hosts with 8 workers each, all but one wait for a lock.
+
+A dump is of everybody who may hang, and so of what started them too: nine processes on each host.
 
 The loops look at each process once, one after the other on its host; ``one by one`` goes from host to host as well, as
 a for loop does that is typed in a hurry, ``at once`` is on all hosts at the same time. ``dump.yml`` looks as often as
@@ -48,7 +50,7 @@ main()
 
 
 def main() -> int:
-    print(f"\n{HOSTS} hosts, {WORKERS} workers each; ssh connections warm; median of {ROUNDS} rounds.\n")
+    print(f"\n{HOSTS} hosts, {WORKERS + 1} processes each; ssh connections warm; median of {ROUNDS} rounds.\n")
     print("| contestant | dumps of each | s | ÷ one by one | dumped |")
     print("|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder, Fleet(HOSTS) as fleet:
@@ -85,7 +87,7 @@ def _compare(contestants: dict[str, tuple[int, Callable[[Path], int]]], folder: 
     for name, (looks, _contestant) in contestants.items():
         took = statistics.median(seconds[name])
         print(f"| {name} | {looks} | {took:.1f} | {took / base:.2f} | {dumped[name]} |", flush=True)
-    return 0 if set(dumped.values()) == {HOSTS * WORKERS} else 1
+    return 0 if set(dumped.values()) == {HOSTS * (WORKERS + 1)} else 1
 
 
 def _ssh(fleet: Fleet) -> list[str]:
@@ -97,8 +99,8 @@ def _ssh(fleet: Fleet) -> list[str]:
 def _loop(fleet: Fleet, at_once: bool, results: Path) -> int:
     """How many dumps came."""
     binary = f"{ON_HOST}/py-spy-{_releases.NEWEST}"
-    workers = f"\\$(pgrep -P \\$(pgrep -of '^python3 /opt/{PATTERN}.py'))"
-    each = f"for pid in {workers}; do {binary} dump --pid \\$pid; done"
+    pool = f"\\$(pgrep -f '^python3 /opt/{PATTERN}.py')"
+    each = f"for pid in {pool}; do {binary} dump --pid \\$pid; done"
     shell = f"""
 for host in $HOSTS; do $SSH root@$host "{each}" </dev/null >{results}/$host.txt {"&" if at_once else ""}
 done; wait"""
