@@ -19,21 +19,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from . import _stacks_report
+from ._calls import Worker, calls
 from ._errors import FleetError
 from ._formats import _folded, _speedscope
-from ._profile import Profile, describe, functions, hottest, merge, rooted
+from ._profile import Profile, describe, hottest, merge, rooted
 from ._render._page import page
+from ._render._shares import View
 from ._render._svg import Heading, render
 from ._render._text import interval, plural
 from ._run import Run, stem
 from ._stacks_report import Stacks
 from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
-from ._wire import Capture, ErrorText, HostRecord, JsonObject
+from ._wire import Capture, ErrorText, HostRecord, JsonObject, Process
 
 _STATE = "report.json"
 _CAPTURE_SUFFIX = ".speedscope.json"
 _HOTTEST = 5
-_HOTTEST_IN_PAGE = 25
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _Target:
     host: str
     process: tuple[int, int]
     profile: Profile
+    worker: Worker
 
 
 def build(run: Run, context: Context) -> Summary:
@@ -111,10 +113,15 @@ def _read(run: Run, records: Sequence[HostRecord]) -> tuple[list[_Target], list[
                 continue
             try:
                 process = (capture.process.pid, capture.process.start)
-                targets.append(_Target(record.host, process, _profile(run, record, capture)))
+                worker = _worker(record.host, capture.process)
+                targets.append(_Target(record.host, process, _profile(run, record, capture), worker))
             except FleetError as error:
                 warnings.append(f"{record.host} {capture.file or stem(capture.process)} is not in the graphs: {error}")
     return targets, warnings
+
+
+def _worker(host: str, process: Process) -> Worker:
+    return Worker(host, process.who, process.container.text() if process.container else "")
 
 
 def _profile(run: Run, record: HostRecord, capture: Capture) -> Profile:
@@ -133,16 +140,18 @@ def _write(
     stacks: Stacks | None,
 ) -> Summary:
     merged = _by_kind(targets)
-    graphs: list[str] = []
+    views: list[View] = []
     pictures: list[Picture] = []
     for number, (profile, group) in enumerate(merged):
         name = "fleet" if number == 0 else f"fleet-{profile.kind}"
         picture = _picture(profile, group, name)
         heading = Heading(summary.heading, (_fleet_line(summary, picture),))
-        graphs.append(render(profile, heading))
-        run.write(picture.svg, graphs[-1])
+        graph = render(profile, heading)
+        run.write(picture.svg, graph)
         run.write(picture.folded, _folded.write(_folded.lines(profile)))
         pictures.append(picture)
+        tree = calls((target.worker, target.profile) for target in group)
+        views.append(View(profile.kind, picture.measure, tree, graph))
     run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
     summary = replace(summary, pictures=tuple(pictures), stacks=stacks.screen if stacks else None)
     manifest = _manifest(run, context, records, summary)
@@ -150,8 +159,7 @@ def _write(
         manifest["stacks"] = _stacks_report.manifest(stacks)
     run.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
     run.write("summary.md", summary.markdown())
-    tables = [functions(profile)[:_HOTTEST_IN_PAGE] for profile, _group in merged]
-    run.write("index.html", page(summary, records, graphs, tables, context.hosts, stacks))
+    run.write("index.html", page(summary, records, views, context.hosts, stacks))
     return summary
 
 

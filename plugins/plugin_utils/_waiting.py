@@ -123,9 +123,12 @@ _THREAD_TOP = ("_bootstrap_inner", "/threading.py")
 
 def waits_idle(thread: Thread) -> bool:
     """Does it wait where idle threads wait?"""
-    frames = [(frame.name.rpartition(".")[2], "/" + frame.file.lstrip("/")) for frame in thread.frames]
-    if not frames:
-        return True
+    return not thread.frames or is_idle_place([(frame.name, frame.file) for frame in thread.frames])
+
+
+def is_idle_place(stack: Sequence[tuple[str, str]]) -> bool:
+    """Do idle threads wait there? Names and files of at least one frame, innermost first."""
+    frames = [(name.rpartition(".")[2], "/" + file.lstrip("/")) for name, file in stack]
     return any(_at(frames, place) for place in PLACES)
 
 

@@ -4,8 +4,8 @@
 
 """Room "render" of the controller wing (private to the collection): ``index.html``, one file that opens offline.
 
-It may be attached to a ticket: no scripts, nothing loaded from elsewhere, and a
-content security policy that says so.
+It may be attached to a ticket: nothing is loaded from elsewhere, and a content security policy says so. The script of
+the interactive graph is the one thing that runs; without it there are the graphs as pictures, and the same tables.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import base64
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from .._evidence import lines as evidence_lines
-from .._profile import Function, describe
+from .._profile import describe
 from .._run import safe_name
 from .._stacks_report import Stacks
 from .._summary import (
@@ -34,9 +34,11 @@ from .._summary import (
     lost,
 )
 from .._wire import Capture, Container, HostRecord
+from . import _view
+from ._shares import COLUMNS, View, section_of
 from ._stacks import section
 from ._templates import template
-from ._text import interval, place, plural, share
+from ._text import interval, plural
 
 #: Skipped processes that are listed for each host.
 _MOST_SKIPPED = 200
@@ -66,48 +68,32 @@ class _HostRow:
     remarks: list[str]
 
 
-@dataclass(frozen=True)
-class _FunctionRow:
-    name: str
-    place: str
-    file: str
-    own: str
-    total: str
-
-
-@dataclass(frozen=True)
-class _Section:
-    heading: str
-    svg: Markup
-    functions: list[_FunctionRow]
-
-
 def page(
     summary: Summary,
     records: Sequence[HostRecord],
-    graphs: Sequence[str],
-    tables: Sequence[Sequence[Function]],
+    views: Sequence[View],
     hosts: Sequence[str],
     stacks: Stacks | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """``graphs`` are our own SVG, one for each picture of the summary, ``tables`` their hottest functions."""
-    sections = [
-        # Our own rendering, in which every text of a host is escaped already.
-        _Section(picture.measure, Markup(graph), [_function(row, picture.seconds) for row in table])
-        for picture, graph, table in zip(summary.pictures, graphs, tables, strict=True)
-    ]
+    """``views`` are one for each picture of the summary; ``groups`` gives the inventory's groups of each host."""
     known = {record.host for record in records}
     files = [name for picture in summary.pictures for name in (picture.svg, picture.folded)]
+    script = Markup(_view.script()) if views else None
     return template("index.html.j2").render(
         summary=summary,
         rows=summary.rows(),
-        sections=sections,
+        sections=[section_of(view) for view in views],
+        columns=COLUMNS,
+        data=_view.document([(view.kind, view.measure, view.tree) for view in views], groups or {}),
         stacks=section(stacks) if stacks else None,
         hosts=[_host(record) for record in records],
         missing=[host for host in hosts if host not in known],
         files=[*files, "summary.md", "manifest.json"],
         style=Markup(_style()),
-        style_hash=base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode(),
+        style_hash=_hash(_style()),
+        script=script,
+        script_hash=_hash(script) if script else "",
     )
 
 
@@ -117,10 +103,9 @@ def _style() -> str:
         return file.read()
 
 
-def _function(row: Function, seconds: float) -> _FunctionRow:
-    return _FunctionRow(
-        row.name, place(row.file, row.line), row.file, share(row.own, seconds), share(row.total, seconds)
-    )
+def _hash(text: str) -> str:
+    """As a content security policy names what may run or style."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _host(record: HostRecord) -> _HostRow:
