@@ -42,13 +42,15 @@ PROGRAMS = {
 }
 #: The same for virtual machines, which need the others too.
 EMULATOR = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86"}
+#: What pages are shown in, and what brings a checker of accessibility.
+BROWSERS = {"chromium": "chromium", "firefox-esr": "firefox-esr", "npm": "npm"}
 #: Asked by a package before it starts its daemon (invoke-rc.d(8)); 101 forbids it.
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def prepare() -> None:
     """Install what is missing, when root on a Debian; else leave it to those who ask for it to say so."""
-    missing = _missing({**PROGRAMS, **EMULATOR})
+    missing = _missing({**PROGRAMS, **EMULATOR, **BROWSERS})
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)}", flush=True)
@@ -100,6 +102,11 @@ def lacking_for_machines() -> str:
     if os.uname().machine != "x86_64":
         return "their disk is made of this machine's own packages, and the emulated processor is x86_64"
     return _to_install({**PROGRAMS, **EMULATOR})
+
+
+def lacking_for_browsers() -> str:
+    """Why the browser tests cannot run here, in one line; "" when they can."""
+    return _to_install(BROWSERS)
 
 
 def _to_install(programs: dict[str, str]) -> str:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from .checks.copy_of_tree import refresh
-from .machine import lacking_for_integration, lacking_for_machines, prepare
+from .machine import lacking_for_browsers, lacking_for_integration, lacking_for_machines, prepare
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RESULTS = CHECKOUT / "build" / "test"
@@ -67,6 +67,7 @@ def tests() -> list[Suite]:
     return [
         Suite("unit tests, ansible-core 2.19", lambda log: _pytest(MAIN, "tests/unit", log)),
         Suite("unit tests, ansible-core 2.21", lambda log: _with_next_core(lambda v: _pytest(v, "tests/unit", log))),
+        Suite("browser tests", _browsers),
         Suite("integration tests", _integration),
     ]
 
@@ -106,6 +107,11 @@ DOCS = (
 def _integration(log: Path) -> Result:
     lacking = lacking_for_integration()
     return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/integration", log)
+
+
+def _browsers(log: Path) -> Result:
+    lacking = lacking_for_browsers()
+    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/browser", log)
 
 
 def _machines(log: Path) -> Result:
