@@ -159,8 +159,25 @@ def _write(
         manifest["stacks"] = _stacks_report.manifest(stacks)
     run.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
     run.write("summary.md", summary.markdown())
-    run.write("index.html", page(summary, records, views, context.hosts, stacks))
+    versions = ", ".join(f"{name} {version}" for name, version in _versions(context, records).items())
+    run.write("index.html", page(summary, records, views, context.hosts, stacks, {}, _asked(context), versions))
     return summary
+
+
+def _asked(context: Context) -> str:
+    """Who asked for what, as far as it is not the usual."""
+    usual = {"process_role": "worker", "attach_policy": "auto"}
+    wishes = [
+        f"{name} {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}".removesuffix(" True")
+        for name, value in context.parameters.items()
+        if value and name != "version" and usual.get(name) != value
+    ]
+    return f"{context.job} by {context.user}" + (f": {', '.join(wishes)}" if wishes else "")
+
+
+def _versions(context: Context, records: Sequence[HostRecord]) -> dict[str, str]:
+    found = sorted({value for record in records for key, value in record.facts if key == "py-spy"})
+    return {**context.versions, **({"py-spy": ", ".join(found)} if found else {})}
 
 
 def _other_names() -> set[str]:
@@ -197,7 +214,6 @@ def _fleet_line(summary: Summary, picture: Picture) -> str:
 
 
 def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Summary) -> JsonObject:
-    found = sorted({value for record in records for key, value in record.facts if key == "py-spy"})
     return {
         "run": run.name,
         "job": context.job,
@@ -207,7 +223,7 @@ def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Su
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "began": summary.began,
         "ended": summary.ended,
-        "versions": {**context.versions, **({"py-spy": ", ".join(found)} if found else {})},
+        "versions": _versions(context, records),
         "parameters": json.loads(json.dumps(context.parameters, default=str)),
         "hosts_of_the_play": list(context.hosts),
         "counts": {"hosts": dict(summary.hosts), "targets": dict(summary.targets)},

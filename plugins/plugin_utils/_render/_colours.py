@@ -35,11 +35,16 @@ def package_of(file: str) -> str:
         return installed[1].removesuffix(".py")
     if _STANDARD.match(file):
         return "standard library"
-    if _NATIVE.fullmatch(file):
+    if is_native(file):
         return "native"
     directory, _slash, name = file.rpartition("/")
     inner = directory.rpartition("/")[2]
     return name if inner in ("", "bin") else inner
+
+
+def is_native(file: str) -> bool:
+    """Is it code of C and the like, as far as its file tells?"""
+    return bool(_NATIVE.fullmatch(file))
 
 
 def palette(packages: Iterable[str]) -> dict[str, str]:

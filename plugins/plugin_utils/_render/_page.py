@@ -35,10 +35,10 @@ from .._summary import (
 )
 from .._wire import Capture, Container, HostRecord
 from . import _view
-from ._shares import COLUMNS, View, section_of
+from ._shares import COLUMNS, Section, View, section_of
 from ._stacks import section
 from ._templates import template
-from ._text import interval, plural
+from ._text import interval, plural, share
 
 #: Skipped processes that are listed for each host.
 _MOST_SKIPPED = 200
@@ -75,15 +75,22 @@ def page(
     hosts: Sequence[str],
     stacks: Stacks | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
+    asked: str = "",
+    versions: str = "",
 ) -> str:
-    """``views`` are one for each picture of the summary; ``groups`` gives the inventory's groups of each host."""
+    """``views`` are one for each picture of the summary; ``groups`` gives the inventory's groups of each host.
+
+    ``asked`` says who asked for what.
+    """
     known = {record.host for record in records}
     files = [name for picture in summary.pictures for name in (picture.svg, picture.folded)]
     script = Markup(_view.script()) if views else None
+    sections = [section_of(view) for view in views]
     return template("index.html.j2").render(
         summary=summary,
-        rows=summary.rows(),
-        sections=[section_of(view) for view in views],
+        rows=[("Asked", asked)] * bool(asked) + summary.rows() + _first(summary, sections),
+        sections=sections,
+        versions=versions,
         columns=COLUMNS,
         data=_view.document([(view.kind, view.measure, view.tree) for view in views], groups or {}),
         stacks=section(stacks) if stacks else None,
@@ -95,6 +102,16 @@ def page(
         script=script,
         script_hash=_hash(script) if script else "",
     )
+
+
+def _first(summary: Summary, sections: Sequence[Section]) -> list[tuple[str, str]]:
+    """What is hot, where, and which host is unlike the others: told before everything else."""
+    rows = []
+    for picture, shown in zip(summary.pictures, sections, strict=True):
+        hottest = [f"{share(hot.share, 1)} {hot.name} ({hot.place})" for hot in picture.hottest[:3]]
+        rows += [("Hottest", "; ".join(hottest))] * bool(hottest)
+        rows += [("Apart", text) for text in shown.odd]
+    return rows
 
 
 @functools.cache

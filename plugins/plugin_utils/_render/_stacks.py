@@ -9,19 +9,19 @@ Bounded for long fleets; what is left out is counted, and lies in the files.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .._stacks import Group
+from .._stacks import Branch, Group
 from .._stacks_report import Stacks
 from .._stacks_text import branch_text, differs, frame_text, preorder
-from .._waiting import IDLE
+from .._waiting import IDLE, STATES
 from ._text import names
 
 _MOST_GROUPS, _MOST_MEMBERS, _MOST_FRAMES, _MOST_BRANCHES, _MOST_GIL = 100, 50, 60, 300, 20
 #: Members listed on the whole page.
 _MOST_LISTED = 2000
-#: The style sheet knows as many depths.
-_DEEPEST = 12
 
 #: A sentence in pieces; every other one is code.
 Pieces = list[str]
@@ -44,12 +44,18 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Branch:
-    depth: int
+    """``closes`` is how many branches end with this one, itself among them when nothing is below it."""
+
     threads: int
     processes: int
     hosts: int
     on: str
     text: str
+    frames: list[str]
+    states: str
+    quiet: bool
+    leaf: bool
+    closes: int
 
 
 @dataclass(frozen=True)
@@ -72,17 +78,7 @@ def section(stacks: Stacks) -> Section:
     for group in stacks.groups[:_MOST_GROUPS]:
         rows.append(_row(group, min(room, _MOST_MEMBERS)))
         room -= len(rows[-1].members)
-    branches = [
-        _Branch(
-            min(depth, _DEEPEST),
-            branch.threads,
-            len(branch.processes),
-            len(branch.hosts),
-            differs(branch, above) if above else "",
-            branch_text(branch),
-        )
-        for depth, branch, above in preorder(stacks.tree)
-    ]
+    branches, more_branches = _branches(stacks.tree)
     return Section(
         sentences=[text.split("`") for text in words.sentences],
         gil=[text.split("`") for text in words.gil[:_MOST_GIL]],
@@ -91,9 +87,47 @@ def section(stacks: Stacks) -> Section:
         rarest=stacks.order == "rarest",
         rows=rows,
         more_rows=max(0, len(stacks.groups) - _MOST_GROUPS),
-        branches=branches[:_MOST_BRANCHES],
-        more_branches=max(0, len(branches) - _MOST_BRANCHES),
+        branches=branches,
+        more_branches=more_branches,
     )
+
+
+def _branches(tree: Branch) -> tuple[list[_Branch], int]:
+    """The branches in the order of their lines, and how many are left out."""
+    lines = list(preorder(tree))
+    states = _states([(depth, branch.group) for depth, branch, _above in lines])
+    kept = lines[:_MOST_BRANCHES]
+    depths = [depth for depth, _branch, _above in kept] + [0]
+    return [
+        _Branch(
+            threads=branch.threads,
+            processes=len(branch.processes),
+            hosts=len(branch.hosts),
+            on=differs(branch, above) if above else "",
+            text=branch_text(branch),
+            frames=[f"{code.name} ({code.file})" for code in branch.stack[:_MOST_FRAMES]]
+            if len(branch.stack) > 2
+            else [],
+            states=", ".join(f"{found[state]} {state}" for state in STATES if found[state]),
+            quiet=set(found) == {IDLE},
+            leaf=below <= depth,
+            closes=max(0, depth - below) + (below <= depth),
+        )
+        for (depth, branch, above), found, below in zip(kept, states, depths[1:], strict=False)
+    ], len(lines) - len(kept)
+
+
+def _states(lines: Sequence[tuple[int, Group | None]]) -> list[Counter[str]]:
+    """How many threads of a branch are stuck, moving, …: those of its own group and of all branches below it."""
+    found: list[Counter[str]] = [Counter() for _line in lines]
+    above: list[int] = []
+    for number, (depth, group) in enumerate(lines):
+        del above[depth:]
+        above.append(number)
+        if group is not None:
+            for branch in above:
+                found[branch].update(group.states)
+    return found
 
 
 def _row(group: Group, most: int) -> _Row:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from .._calls import Calls
 from .._fields import printable
 from .._waiting import is_idle_place
-from ._colours import package_of, palette
+from ._colours import is_native, package_of, palette
 
 _FILES = ("data.js", "sums.js", "flame.js", "table.js", "page.js")
 #: What would end the element that the document is in, or begin another: written as JSON's own escapes.
@@ -59,7 +59,10 @@ def _picture(kind: str, measure: str, tree: Calls) -> dict[str, object]:
     return {
         "kind": kind,
         "measure": measure,
-        "functions": [[printable(name), printable(file), numbers[package_of(file)]] for name, file in tree.functions],
+        "functions": [
+            [printable(name), printable(file), numbers[package_of(file)], int(is_native(file))]
+            for name, file in tree.functions
+        ],
         "packages": [[printable(package), tint] for package, tint in palette(packages).items()],
         "depths": _depths(tree),
         "places": list(tree.places),

@@ -17,7 +17,7 @@ function unpack(packed) {
   const picture = {
     kind: packed.kind,
     measure: packed.measure,
-    functions: packed.functions.map(([name, file, pack]) => ({ name, file, pack })),
+    functions: packed.functions.map(([name, file, pack, native]) => ({ name, file, pack, native: Boolean(native) })),
     packages: packed.packages.map(([name, tint]) => ({ name, tint })),
     workers: packed.workers.map(([host, name, container]) => ({ host, name, container })),
     threads: packed.threads,

@@ -100,13 +100,13 @@ class Flame {
   paintBox(pen, box, y, letter, colours, patterns) {
     const { picture } = this;
     const place = picture.places[box.node];
-    const pack = place < 0 ? null : picture.packages[picture.functions[place].pack];
+    const code = place < 0 ? null : picture.functions[place];
     const hit = this.found && place >= 0 && this.found[place];
     const wide = Math.max(box.width - (box.width > 3 ? 1 : 0), NARROWEST);
     pen.globalAlpha = this.found && !hit ? 0.3 : box.above ? 0.5 : 1;
-    pen.fillStyle = pack ? shaded(pack.tint, picture.depths[box.node] % 2) : "#eeeeee";
+    pen.fillStyle = code ? shaded(picture.packages[code.pack].tint, picture.depths[box.node] % 2) : "#eeeeee";
     pen.fillRect(box.x, y, wide, ROW - 1);
-    const pattern = picture.idle[box.node] ? patterns.idle : pack && pack.name === "native" ? patterns.native : null;
+    const pattern = picture.idle[box.node] ? patterns.idle : code && code.native ? patterns.native : null;
     if (pattern) {
       pen.fillStyle = pattern;
       pen.fillRect(box.x, y, wide, ROW - 1);
@@ -114,7 +114,7 @@ class Flame {
     pen.globalAlpha = this.found && !hit ? 0.55 : 1;
     const room = Math.floor((wide - 6) / letter);
     if (room >= 2) {
-      const name = place < 0 ? "all" : picture.functions[place].name;
+      const name = code ? code.name : "all";
       pen.fillStyle = "#000000";
       pen.fillText(name.length <= room ? name : `${name.slice(0, room - 1)}…`, box.x + 3, y + ROW / 2);
     }

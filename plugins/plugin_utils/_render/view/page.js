@@ -89,7 +89,7 @@ class Page {
     }
     this.search();
     this.flame.show(this.picture, this.sums, view.zoom, this.found);
-    if (!before || before.zoom !== view.zoom) this.tell(this.flame.root, false);
+    if (!before || before.zoom !== view.zoom) this.said.textContent = this.words(this.flame.root).join(" · ");
     document.getElementById("out").disabled = this.flame.root === 0;
     // The picture first: the table goes through every worker.
     clearTimeout(this.timer);
@@ -135,18 +135,21 @@ class Page {
     const parts = [counted(workers, "worker"), counted(hosts, "host"), counted(sums.samples, "sample")];
     this.what.textContent = `${parts.join(", ")}, ${seconds(sums.seconds)}; ${picture.measure}`;
     const own = new Float64Array(picture.packages.length);
-    let idle = 0;
+    let [idle, native] = [0, 0];
     for (let node = 1; node < picture.size; node += 1) {
-      own[picture.functions[picture.places[node]].pack] += sums.own[node];
+      const one = picture.functions[picture.places[node]];
+      own[one.pack] += sums.own[node];
+      if (one.native) native += sums.own[node];
       if (picture.idle[node]) idle += sums.own[node];
     }
     const entries = [...own.keys()].filter((pack) => own[pack]).sort((a, b) => own[b] - own[a]).slice(0, 8);
     this.legend.replaceChildren(
       ...entries.map((pack) => {
         const { name, tint } = picture.packages[pack];
-        return swatch(tint, name === "native" ? "native" : "", name || "no file", own[pack] / sums.seconds);
+        return swatch(tint, "", name || "no file", own[pack] / sums.seconds);
       }),
-      ...(idle ? [swatch("#ffffff", "idle", "waits for work (dots)", idle / sums.seconds)] : []),
+      ...(native ? [swatch("#ffffff", "lines", "native code", native / sums.seconds)] : []),
+      ...(idle ? [swatch("#ffffff", "dots", "waits for work", idle / sums.seconds)] : []),
     );
   }
 
@@ -188,10 +191,12 @@ class Page {
     const share = (part) => `${percent(part / (sums.seconds || 1))} (${seconds(part)})`;
     const figures = [`total ${share(sums.total[node])}`, `own ${share(sums.own[node])}`];
     if (place < 0) return ["all", ...figures];
-    const { name, file, pack } = picture.functions[place];
+    const { name, file, pack, native } = picture.functions[place];
     const line = picture.lines[node] ? `:${picture.lines[node]}` : "";
-    const idle = picture.idle[node] ? ["waits for work"] : [];
-    return [name, `${file}${line}`, picture.packages[pack].name || "no file", ...idle, ...figures];
+    const kinds = [picture.packages[pack].name || "no file"];
+    if (native && kinds[0] !== "native") kinds.push("native code");
+    if (picture.idle[node]) kinds.push("waits for work");
+    return [name, `${file}${line}`, kinds.join(", "), ...figures];
   }
 
   moveTip(event) {
@@ -240,7 +245,7 @@ function swatch(tint, pattern, name, share) {
   const sample = document.createElement("canvas");
   sample.width = sample.height = 14;
   const pen = sample.getContext("2d");
-  for (const fill of [tint, pattern === "native" ? stripes(pen, "lines") : pattern === "idle" ? stripes(pen, "dots") : tint]) {
+  for (const fill of [tint, pattern ? stripes(pen, pattern) : tint]) {
     pen.fillStyle = fill;
     pen.fillRect(0, 0, 14, 14);
   }
