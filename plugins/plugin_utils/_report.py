@@ -23,7 +23,7 @@ from ._errors import FleetError
 from ._formats import _folded, _speedscope
 from ._profile import Profile, describe, functions, hottest, merge, rooted
 from ._render._page import page
-from ._render._svg import Heading, render
+from ._render._svg import Heading, render, with_script
 from ._render._text import interval, plural
 from ._run import Run, stem
 from ._stacks_report import Stacks
@@ -140,7 +140,7 @@ def _write(
         picture = _picture(profile, group, name)
         heading = Heading(summary.heading, (_fleet_line(summary, picture),))
         graphs.append(render(profile, heading))
-        run.write(picture.svg, graphs[-1])
+        run.write(picture.svg, with_script(graphs[-1]))
         run.write(picture.folded, _folded.write(_folded.lines(profile)))
         pictures.append(picture)
     run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
@@ -232,7 +232,7 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
         title += f", segment {capture.segment}"
     cost = [capture.harm.text()] if capture.harm else []
     name = capture.file.removesuffix(_CAPTURE_SUFFIX) + ".svg"
-    svg = render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes)))
+    svg = with_script(render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes))))
     run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
     return name
 
