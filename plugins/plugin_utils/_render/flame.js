@@ -40,9 +40,12 @@
     const right = left + number(rect, "width") / paper;
     const lines = element.firstElementChild.textContent.split("\n");
     const depth = Math.round((number(rect, "y") - top) / row);
+    // The last two lines are figures.
+    const names = lines.slice(0, -2).map((line) => line.replace(/ \(hottest line\)$/, ""));
+    const [fill, box] = [rect.getAttribute("fill"), rect.nextElementSibling];
     set(element, { role: "button", tabindex: -1 });
     element.style.cursor = "pointer";
-    return { element, rect, left, right, lines, depth, fill: rect.getAttribute("fill"), box: rect.nextElementSibling };
+    return { element, rect, left, right, lines, names, depth, fill, box };
   });
   const byElement = new Map(frames.map((frame) => [frame.element, frame]));
   const root = frames[0];
@@ -162,8 +165,7 @@
   function mark() {
     const wanted = state.search && expression();
     for (const frame of frames) {
-      // The last two lines are figures.
-      frame.hit = wanted && frame !== root && frame.lines.slice(0, -2).some((line) => wanted.test(line));
+      frame.hit = wanted && frame !== root && frame.names.some((name) => wanted.test(name));
       // The border is for those who cannot tell the colours apart.
       set(frame.rect, frame.hit ? { fill: MATCH, stroke: "#000000" } : { fill: frame.fill, stroke: "#ffffff" });
     }
