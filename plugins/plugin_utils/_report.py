@@ -25,7 +25,7 @@ from ._formats import _folded, _speedscope
 from ._profile import Profile, describe, hottest, merge, rooted
 from ._render._page import page
 from ._render._shares import View
-from ._render._svg import Heading, render
+from ._render._svg import Heading, render, with_script
 from ._render._text import interval, plural
 from ._run import Run, stem
 from ._stacks_report import Stacks
@@ -147,7 +147,7 @@ def _write(
         picture = _picture(profile, group, name)
         heading = Heading(summary.heading, (_fleet_line(summary, picture),))
         graph = render(profile, heading)
-        run.write(picture.svg, graph)
+        run.write(picture.svg, with_script(graph))
         run.write(picture.folded, _folded.write(_folded.lines(profile)))
         pictures.append(picture)
         tree = calls((target.worker, target.profile) for target in group)
@@ -256,7 +256,7 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
         title += f", segment {capture.segment}"
     cost = [capture.harm.text()] if capture.harm else []
     name = capture.file.removesuffix(_CAPTURE_SUFFIX) + ".svg"
-    svg = render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes)))
+    svg = with_script(render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes))))
     run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
     return name
 

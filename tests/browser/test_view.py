@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
-from ansible_collections.pyspy.fleet.tests.lab.made_run import made_service
+from ansible_collections.pyspy.fleet.tests.lab.made_run import made_dump, made_hostile, made_service
 from playwright.sync_api import Page, expect
 
 #: Pixels of a level of the graph.
@@ -232,3 +232,49 @@ def test_firefox_draws_it(one_chromium: Browser, one_firefox: Firefox, service: 
     assert "10 workers" in str(one_firefox.evaluate("document.getElementById('shown').textContent"))
     assert one_chromium.colours(one_firefox.screenshot(tmp_path / "page.png")) > 20
     assert one_firefox.errors(file) == []
+
+
+#: Whatever of these runs sets a flag, or is noticed as an error, a dialog or a request.
+HOSTILE = [
+    "</script><script>hit = 1</script>",
+    "</noscript></code><img src=x onerror='hit = 1'><svg onload='hit = 1'>",
+    "\"' onmouseover='hit = 1' autofocus onfocus='hit = 1' x=\"",
+    "{{ 7 * 7 }}{% raw %}${7 * 7}<!--<script>",
+    "\u202egnp.x\u2066 \x1b[31m\x00\x07\u2028]]>",
+    "javascript:hit = 1",
+    "x" * 1_000_000,
+    "🐍" * 3000 + "</title><style>*{display:none}</style>",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_texts_are_text(chromium: Browser, tmp_path: Path, text: str) -> None:
+    page = opened(chromium, made_hostile(tmp_path, text))
+    for depth in (1, 2):
+        point(page, depth, 0.2)
+    for control in ("host", "worker", "thread"):
+        page.locator(f"#{control}").select_option(index=1)
+    page.locator("#functions button.plain").first.click()
+    point(page, 1, 0.2, click=True)
+    for fold in page.locator("details:not([open]) > summary").all():
+        fold.click()
+    assert page.evaluate("typeof hit") == "undefined"
+    assert "49" not in page.title()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert page.locator("#functions tbody tr").count() == 1
+
+
+def test_a_dump_s_tree_unfolds(chromium: Browser, tmp_path: Path) -> None:
+    page = chromium.open(Path(made_dump(tmp_path).path, "index.html"), width=390)
+    tree = page.locator(".tree")
+    stuck, idle = tree.get_by_text("ask (stock.py)"), tree.get_by_text("wait (sync.py)")
+    assert stuck.is_visible() and "3 stuck" in tree.inner_text() and "6 idle" in tree.inner_text()
+    assert page.locator(".lead").inner_text().startswith("3 of 9 threads stuck in recv (shop/http.py:3)")
+    top = tree.locator("summary").first
+    assert top.inner_text().split()[0] == "9/9/3"
+    top.click()
+    assert not stuck.is_visible()
+    top.press("Enter")
+    assert stuck.is_visible() and idle.count() == 1
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from pathlib import Path
 
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import Document, ThreadSamples, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_target
@@ -56,13 +60,24 @@ SLOW = {"main:views": 30, "main:views query:db": 240, "main:views render:views":
 LINES = {"main": 10, "query": 30, "render": 20, "slow": 7, "poll": 3}
 
 
-def made_service(folder: Path) -> Run:
+def made_service(folder: Path, name: str = "api") -> Run:
     """Five hosts with two workers each, of which web-03 does something else for 40 % of its time; with the report."""
     run = open_run(str(folder), "profile", "web", "service")
     for number in range(1, 6):
         data = write(_document(SLOW if number == 3 else USUAL))
-        add_host(run, f"web-{number:02}", ["api", "api"], data)
+        add_host(run, f"web-{number:02}", [name, name], data)
     build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy"))
+    return run
+
+
+def made_hostile(folder: Path, text: str) -> Run:
+    """One host whose name is this text, as is everything in its one capture; with the report."""
+    run = open_run(str(folder), "profile", "web", "hostile")
+    frames = tuple(Frame(text, text, line) for line in (1, 2))
+    threads = (ThreadSamples(f'Thread 1 "{text}"', ((0, 1), (0,)), (0.02, 0.02)),)
+    add_host(run, text, [text], write(Document(frames, threads)))
+    add_host(run, "web-02", [text], write(Document(frames, threads)))
+    build(run, Context(title=text, reason=text, user=text, parameters={"pattern": text}))
     return run
 
 
@@ -82,3 +97,32 @@ def _document(samples: dict[str, int]) -> Document:
 def _frame(word: str) -> Frame:
     name, _colon, module = word.partition(":")
     return Frame(name, f"/srv/shop/{module}.py", LINES[name])
+
+
+def made_dump(folder: Path) -> Run:
+    """Three hosts whose workers wait for work, but for one of each that is stuck; with the report."""
+    run = open_run(str(folder), "dump", "web", "stuck")
+    idle = ("wait:gunicorn/workers/sync.py", "run:gunicorn/workers/sync.py", "main:shop/app.py")
+    stuck = ("recv:shop/http.py", "ask:shop/stock.py", "main:shop/app.py")
+    for number in range(1, 4):
+        _dumped(run, f"web-{number:02}", [idle, idle, stuck])
+    build(run, Context("dump", "Requests hang", "INC-4712", "deploy"))
+    return run
+
+
+def _dumped(run: Run, host: str, stacks: list[tuple[str, ...]]) -> None:
+    """A process for each stack (innermost first), whose one thread did not move between two dumps."""
+    captures, bodies = [], []
+    for number, stack in enumerate(stacks):
+        names = [word.split(":") for word in stack]
+        frames = [{"name": name, "filename": f"/srv/{file}", "line": number + 1} for name, file in names]
+        thread = {"thread_id": 1, "thread_name": "T", "active": False, "owns_gil": False, "frames": frames, "cpu": 1.0}
+        looks = [{"at": at, "cpu": 1.0, "threads": [thread]} for at in (5.0, 6.0)]
+        bodies.append(zlib.compress(json.dumps({"looks": looks, "others": 0}).encode()))
+        process = Process(4711 + number, 1, "www-data", "api", "worker", "3.11", None, "matches")
+        measure = Measure("dump", 0, False, False)
+        captures.append(Capture(process, measure, "profiled", 2, 0, BEGAN, BEGAN + 1, 1.0, len(bodies[-1])))
+    targets = tuple(capture.process for capture in captures)
+    record = HostRecord(host, "collected", (), "", BEGAN, BEGAN + 1, Selection(targets), tuple(captures))
+    record, _dumps = store(run, record, base64.b64encode(b"".join(bodies)).decode())
+    run.write_host(record)

@@ -5,11 +5,14 @@
 """Room "render" of the controller wing (private to the collection): a flame graph as SVG.
 
 Readable without scripts: root at the top, a title on every frame, the figures
-in the heading. The same profile and heading always give the same bytes.
+in the heading. With its script a file of its own can be zoomed and searched.
+The same profile and heading always give the same bytes.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,10 +76,23 @@ def render(profile: Profile, heading: Heading) -> str:
         full_title=heading.title,
         lines=lines,
         legend=legend,
+        hidden=plan.hidden,
         rectangles=[_rectangle(box, top, root.total, tints) for box in plan.boxes],
         foot=foot,
         foot_y=top + plan.levels * _ROW + _LINE,
     )
+
+
+def with_script(svg: str) -> str:
+    """What :func:`render` gave, as a file of its own that can be zoomed and searched; flame.js says how."""
+    return f"{svg.removesuffix('</svg>')}<script><![CDATA[\n{_script()}]]></script>\n</svg>\n"
+
+
+@functools.cache
+def _script() -> str:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "flame.js"), encoding="utf-8") as file:
+        lines = [line.strip() for line in file if not line.lstrip().startswith("//")]
+    return "".join(f"{line}\n" for line in lines if line).replace("]]>", "]]]]><![CDATA[>")
 
 
 def _rectangle(box: Box, top: int, seconds: float, tints: Mapping[str, str]) -> _Rectangle:
