@@ -39,7 +39,10 @@ _HOTTEST = 5
 
 @dataclass(frozen=True)
 class Context:
-    """What the report says that is in no host's record. ``hosts`` are all of the play, ``order`` that of groups."""
+    """What the report says that is in no host's record.
+
+    ``hosts`` are all of the play, ``groups`` the inventory's groups of each; ``order`` is that of groups of stacks.
+    """
 
     job: str = "profile"
     title: str = ""
@@ -49,6 +52,7 @@ class Context:
     parameters: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     order: str = "largest"
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,9 @@ def _write(
     run.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
     run.write("summary.md", summary.markdown())
     versions = ", ".join(f"{name} {version}" for name, version in _versions(context, records).items())
-    run.write("index.html", page(summary, records, views, context.hosts, stacks, {}, _asked(context), versions))
+    run.write(
+        "index.html", page(summary, records, views, context.hosts, stacks, context.groups, _asked(context), versions)
+    )
     return summary
 
 
@@ -226,6 +232,7 @@ def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Su
         "versions": _versions(context, records),
         "parameters": json.loads(json.dumps(context.parameters, default=str)),
         "hosts_of_the_play": list(context.hosts),
+        "groups": {host: list(names) for host, names in sorted(context.groups.items())},
         "counts": {"hosts": dict(summary.hosts), "targets": dict(summary.targets)},
         "pictures": [asdict(picture) for picture in summary.pictures],
         "warnings": list(summary.warnings),

@@ -90,6 +90,11 @@ def test_the_table_is_the_same_without_scripts(chromium: Browser, service: Run, 
 
 def test_one_host_one_worker_one_thread(page: Page) -> None:
     assert shown(page).startswith("10 workers, 5 hosts, 10000 samples, 200.0 s; CPU time")
+    assert page.locator("#group option").all_inner_texts() == ["whole fleet", "group canary", "group web"]
+    page.locator("#group").select_option("group canary")
+    assert shown(page).startswith("2 workers, 1 host, 2000 samples")
+    page.locator("#group").select_option("group web")
+    assert shown(page).startswith("10 workers, 5 hosts, 10000 samples")
     page.locator("#host").select_option("web-03")
     assert shown(page).startswith("2 workers, 1 host, 2000 samples")
     expect(page.locator("#functions tbody tr").first).to_contain_text("slow")
@@ -252,7 +257,7 @@ def test_hostile_texts_are_text(chromium: Browser, tmp_path: Path, text: str) ->
     page = opened(chromium, made_hostile(tmp_path, text))
     for depth in (1, 2):
         point(page, depth, 0.2)
-    for control in ("host", "worker", "thread"):
+    for control in ("group", "host", "worker", "thread"):
         page.locator(f"#{control}").select_option(index=1)
     page.locator("#functions button.plain").first.click()
     point(page, 1, 0.2, click=True)

@@ -136,6 +136,7 @@ def test_the_manifest_says_who_why_and_with_what(story: Story) -> None:
     assert manifest["versions"]["py-spy"] == "0.4.3" and manifest["versions"]["ansible-core"]
     assert int(manifest["parameters"]["duration"]) == WINDOW
     assert manifest["hosts_of_the_play"] == HOSTS
+    assert manifest["groups"] == {host: ["web"] for host in HOSTS}
 
 
 def test_the_terminal_shows_the_summary_once_and_no_json(story: Story) -> None:

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import printable
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import Document, ThreadSamples, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_target
@@ -66,7 +67,8 @@ def made_service(folder: Path, name: str = "api") -> Run:
     for number in range(1, 6):
         data = write(_document(SLOW if number == 3 else USUAL))
         add_host(run, f"web-{number:02}", [name, name], data)
-    build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy"))
+    groups = {f"web-{number:02}": ("canary", "web") if number == 3 else ("web",) for number in range(1, 6)}
+    build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy", groups=groups))
     return run
 
 
@@ -75,9 +77,10 @@ def made_hostile(folder: Path, text: str) -> Run:
     run = open_run(str(folder), "profile", "web", "hostile")
     frames = tuple(Frame(text, text, line) for line in (1, 2))
     threads = (ThreadSamples(f'Thread 1 "{text}"', ((0, 1), (0,)), (0.02, 0.02)),)
-    add_host(run, text, [text], write(Document(frames, threads)))
+    host = printable(text)[:200]  # of the inventory, which the controller trusts: no longer, and no control characters
+    add_host(run, host, [text], write(Document(frames, threads)))
     add_host(run, "web-02", [text], write(Document(frames, threads)))
-    build(run, Context(title=text, reason=text, user=text, parameters={"pattern": text}))
+    build(run, Context(title=text, reason=text, user=text, parameters={"pattern": text}, groups={host: (text,)}))
     return run
 
 

@@ -107,7 +107,7 @@ def page(
 def _first(summary: Summary, sections: Sequence[Section]) -> list[tuple[str, str]]:
     """What is hot, where, and which host is unlike the others: told before everything else."""
     rows = []
-    for picture, shown in zip(summary.pictures, sections, strict=True):
+    for picture, shown in zip(summary.pictures, sections, strict=False):
         hottest = [f"{share(hot.share, 1)} {hot.name} ({hot.place})" for hot in picture.hottest[:3]]
         rows += [("Hottest", "; ".join(hottest))] * bool(hottest)
         rows += [("Apart", text) for text in shown.odd]
