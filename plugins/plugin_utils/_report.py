@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from . import _stacks_report
 from ._errors import FleetError
 from ._formats import _folded, _speedscope
-from ._profile import Profile, describe, functions, hottest, merge, rooted
+from ._profile import KINDS, Profile, describe, functions, hottest, merge, rooted
 from ._render._page import page
 from ._render._svg import Heading, render, with_script
 from ._render._text import interval, plural
@@ -145,6 +145,8 @@ def _write(
         pictures.append(picture)
     run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
     summary = replace(summary, pictures=tuple(pictures), stacks=stacks.screen if stacks else None)
+    for record in records:
+        _draw_host(run, record, [target for target in targets if target.host == record.host])
     manifest = _manifest(run, context, records, summary)
     if stacks is not None:
         manifest["stacks"] = _stacks_report.manifest(stacks)
@@ -153,6 +155,24 @@ def _write(
     tables = [functions(profile)[:_HOTTEST_IN_PAGE] for profile, _group in merged]
     run.write("index.html", page(summary, records, graphs, tables, context.hosts, stacks))
     return summary
+
+
+def _draw_host(run: Run, record: HostRecord, targets: list[_Target]) -> None:
+    """The flame graph of one host with all its targets, and one more for each other kind of measure.
+
+    Files of targets begin with a PID, so that none has such a name. Drawn once for each pass over the host.
+    """
+    if run.stamp(record.host, "host.svg") >= run.record_stamp(record.host):
+        return
+    run.remove(run.host_file(record.host, f"host-{kind}.svg") for kind in KINDS)
+    merged = _by_kind(targets)
+    # The first one comes last: when it is there, all are.
+    for profile, group in reversed(merged):
+        name = "host.svg" if profile is merged[0][0] else f"host-{profile.kind}.svg"
+        what = plural(len({target.process for target in group}), "target")
+        lines = (describe(profile.measures), f"{profile.samples} samples", interval(record.began, record.ended))
+        svg = with_script(render(profile, Heading(f"{what} on {record.host}", (" · ".join(filter(None, lines)),))))
+        run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
 
 
 def _other_names() -> set[str]:
