@@ -14,6 +14,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +26,7 @@ from ._profile import KINDS, Profile, describe, functions, hottest, merge, roote
 from ._render._page import page
 from ._render._svg import Heading, render, with_script
 from ._render._text import interval, plural
-from ._run import Run, stem
+from ._run import Run, safe_name, stem
 from ._stacks_report import Stacks
 from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
 from ._wire import Capture, ErrorText, HostRecord, JsonObject
@@ -143,10 +144,8 @@ def _write(
         run.write(picture.svg, with_script(graphs[-1]))
         run.write(picture.folded, _folded.write(_folded.lines(profile)))
         pictures.append(picture)
-    run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
+    run.remove({"fleet.svg", "fleet.folded", *_other_names("fleet")} - {n for p in pictures for n in (p.svg, p.folded)})
     summary = replace(summary, pictures=tuple(pictures), stacks=stacks.screen if stacks else None)
-    for record in records:
-        _draw_host(run, record, [target for target in targets if target.host == record.host])
     manifest = _manifest(run, context, records, summary)
     if stacks is not None:
         manifest["stacks"] = _stacks_report.manifest(stacks)
@@ -157,26 +156,8 @@ def _write(
     return summary
 
 
-def _draw_host(run: Run, record: HostRecord, targets: list[_Target]) -> None:
-    """The flame graph of one host with all its targets, and one more for each other kind of measure.
-
-    Files of targets begin with a PID, so that none has such a name. Drawn once for each pass over the host.
-    """
-    if run.stamp(record.host, "host.svg") >= run.record_stamp(record.host):
-        return
-    run.remove(run.host_file(record.host, f"host-{kind}.svg") for kind in KINDS)
-    merged = _by_kind(targets)
-    # The first one comes last: when it is there, all are.
-    for profile, group in reversed(merged):
-        name = "host.svg" if profile is merged[0][0] else f"host-{profile.kind}.svg"
-        what = plural(len({target.process for target in group}), "target")
-        lines = (describe(profile.measures), f"{profile.samples} samples", interval(record.began, record.ended))
-        svg = with_script(render(profile, Heading(f"{what} on {record.host}", (" · ".join(filter(None, lines)),))))
-        run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
-
-
-def _other_names() -> set[str]:
-    return {f"fleet-{kind}.{suffix}" for kind in ("cpu", "wall", "gil") for suffix in ("svg", "folded")}
+def _other_names(stem: str) -> set[str]:
+    return {f"{stem}-{kind}.{suffix}" for kind in KINDS for suffix in ("svg", "folded")}
 
 
 def _by_kind(targets: list[_Target]) -> list[tuple[Profile, list[_Target]]]:
@@ -255,6 +236,25 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
     svg = with_script(render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes))))
     run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
     return name
+
+
+def render_host(run: Run, host: str) -> None:
+    """The flame graph of one host with all its targets of all passes, and one more for each other kind of measure.
+
+    Files of targets begin with a PID, so that none has such a name.
+    """
+    record = run.before(host)
+    if record is None:
+        return
+    # What cannot be read is the report's to tell.
+    targets, _unread = _read(run, [record])
+    run.remove(os.path.join("hosts", safe_name(host), name) for name in ("host.svg", *_other_names("host")))
+    for number, (profile, group) in enumerate(_by_kind(targets)):
+        what = plural(len({target.process for target in group}), "target")
+        lines = (describe(profile.measures), f"{profile.samples} samples", interval(record.began, record.ended))
+        svg = with_script(render(profile, Heading(f"{what} on {host}", (" · ".join(filter(None, lines)),))))
+        name = f"host-{profile.kind}.svg" if number else "host.svg"
+        run.write_capture(host, name, svg.encode("utf-8", "replace"))
 
 
 def may_print(run: Run, host: str, batch: Sequence[str]) -> bool:

@@ -231,18 +231,10 @@ class Run:
 
     def record_stamp(self, name: str) -> int:
         """When the host's record was last written (nanoseconds); 0 when there is none."""
-        return self.stamp(name, RECORD)
-
-    def stamp(self, name: str, filename: str) -> int:
-        """The same of any file of a host."""
         try:
-            return os.lstat(os.path.join(self.path, self.host_file(name, filename))).st_mtime_ns
+            return os.lstat(os.path.join(self.path, _HOSTS, safe_name(name), RECORD)).st_mtime_ns
         except FileNotFoundError:
             return 0
-
-    def host_file(self, name: str, filename: str) -> str:
-        """The path of a host's file relative to the run's folder."""
-        return os.path.join(_HOSTS, safe_name(name), filename)
 
     def hosts(self) -> list[HostRecord]:
         records = (self._record(folder) for folder in self.host_folders())

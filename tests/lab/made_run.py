@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_target
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_host, render_target
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Capture, HostRecord, Measure, Process, Selection
 
@@ -39,6 +39,7 @@ def add_host(run: Run, host: str, names: list[str], data: bytes) -> HostRecord:
         run.write_capture(host, capture.file, data)
         render_target(run, record, capture)
     run.write_host(record)
+    render_host(run, host)
     return record
 
 
