@@ -25,7 +25,7 @@ from ._fields import Fields, WireError
 from ._formats._speedscope import parse, write
 from ._host import HostAction, refuse_orphans
 from ._passes import evidence
-from ._report import render_target
+from ._report import render_host, render_target
 from ._run import Run
 from ._wire import Capture, ErrorText, Evidence, HostRecord, JsonObject
 
@@ -112,6 +112,7 @@ def collect(action: HostAction, run: Run, record: HostRecord) -> HostRecord:
     """Fetch the recording of ``record`` and write its captures; the record as it then is (also written)."""
     record = _take(run, record, _fetch(action.ask, record.recording))
     action.keep(run, record)
+    render_host(run, record.host)
     return record
 
 

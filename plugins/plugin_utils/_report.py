@@ -14,6 +14,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,12 +23,12 @@ from . import _stacks_report
 from ._calls import Worker, calls
 from ._errors import FleetError
 from ._formats import _folded, _speedscope
-from ._profile import Profile, describe, hottest, merge, rooted
+from ._profile import KINDS, Profile, describe, hottest, merge, rooted
 from ._render._page import page
 from ._render._shares import View
 from ._render._svg import Heading, render, with_script
 from ._render._text import interval, plural
-from ._run import Run, stem
+from ._run import Run, safe_name, stem
 from ._stacks_report import Stacks
 from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
 from ._wire import Capture, ErrorText, HostRecord, JsonObject, Process
@@ -156,7 +157,7 @@ def _write(
         pictures.append(picture)
         tree = calls((target.worker, target.profile) for target in group)
         views.append(View(profile.kind, picture.measure, tree, graph))
-    run.remove({"fleet.svg", "fleet.folded", *_other_names()} - {n for p in pictures for n in (p.svg, p.folded)})
+    run.remove({"fleet.svg", "fleet.folded", *_other_names("fleet")} - {n for p in pictures for n in (p.svg, p.folded)})
     summary = replace(summary, pictures=tuple(pictures), stacks=stacks.screen if stacks else None)
     manifest = _manifest(run, context, records, summary)
     if stacks is not None:
@@ -186,8 +187,8 @@ def _versions(context: Context, records: Sequence[HostRecord]) -> dict[str, str]
     return {**context.versions, **({"py-spy": ", ".join(found)} if found else {})}
 
 
-def _other_names() -> set[str]:
-    return {f"fleet-{kind}.{suffix}" for kind in ("cpu", "wall", "gil") for suffix in ("svg", "folded")}
+def _other_names(stem: str) -> set[str]:
+    return {f"{stem}-{kind}.{suffix}" for kind in KINDS for suffix in ("svg", "folded")}
 
 
 def _by_kind(targets: list[_Target]) -> list[tuple[Profile, list[_Target]]]:
@@ -266,6 +267,25 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
     svg = with_script(render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes))))
     run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
     return name
+
+
+def render_host(run: Run, host: str) -> None:
+    """The flame graph of one host with all its targets of all passes, and one more for each other kind of measure.
+
+    Files of targets begin with a PID, so that none has such a name.
+    """
+    record = run.before(host)
+    if record is None:
+        return
+    # What cannot be read is the report's to tell.
+    targets, _unread = _read(run, [record])
+    run.remove(os.path.join("hosts", safe_name(host), name) for name in ("host.svg", *_other_names("host")))
+    for number, (profile, group) in enumerate(_by_kind(targets)):
+        what = plural(len({target.process for target in group}), "target")
+        lines = (describe(profile.measures), f"{profile.samples} samples", interval(record.began, record.ended))
+        svg = with_script(render(profile, Heading(f"{what} on {host}", (" · ".join(filter(None, lines)),))))
+        name = f"host-{profile.kind}.svg" if number else "host.svg"
+        run.write_capture(host, name, svg.encode("utf-8", "replace"))
 
 
 def may_print(run: Run, host: str, batch: Sequence[str]) -> bool:

@@ -13,7 +13,6 @@ import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import parse, profile
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame, Profile, Stack
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._svg import Heading, render, with_script
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
@@ -30,6 +29,12 @@ DRAWN = """
 })
 """
 
+FILLS = """
+[...document.querySelectorAll(".graph > g > g")].map(
+  frame => [frame.querySelector("title").textContent.split("\\n")[0], frame.querySelector("rect").getAttribute("fill")]
+)
+"""
+
 
 def sampled(*rows: tuple[str, float]) -> Profile:
     """Stacks given as ``a;b;c`` and seconds; each function is in a file of its own."""
@@ -44,6 +49,14 @@ SHOP = sampled(
     ("main;idle", 1.5),
     ("other;price", 0.52),
 )
+
+
+PACKAGES = ["django", "sqlalchemy", "psycopg2", "gunicorn", "requests", "celery"]
+MANY_PACKAGES = Profile(
+    (CPU,),
+    tuple(Stack((Frame("run", f"/venv/lib/python3.12/site-packages/{name}/x.py", 1),), 1.0, 1) for name in PACKAGES),
+)
+LONG_HEADING = Heading("Checkout is slow since the release of Friday (INC-4711)", ("CPU time (not idle), 50 Hz " * 4,))
 
 
 @pytest.fixture
@@ -139,6 +152,20 @@ def expected(what: Profile, expression: str) -> str:
     return f"{100 * hits / what.seconds:.1f} %"
 
 
+def test_what_matches_stands_out(chromium: Browser, shop: Path) -> None:
+    page = chromium.open(shop)
+    before = page.evaluate(FILLS)
+    search(page, "price")
+    magenta = [
+        name
+        for (name, fill), (_name, was) in zip(page.evaluate(FILLS), before, strict=True)
+        if fill == "#ee82ee" != was
+    ]
+    assert sorted(magenta) == ["Price.tax", "price", "price", "price", "price"]
+    search(page, "")
+    assert page.evaluate(FILLS) == before
+
+
 def test_a_search_within_a_frame_says_its_share_too(chromium: Browser, shop: Path) -> None:
     page = chromium.open(shop)
     frame(page, "cart").click()
@@ -222,15 +249,15 @@ def test_the_address_reopens_the_view(chromium: Browser, shop: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [1600, 1280, 390])
-def test_it_fills_the_window_and_nothing_sticks_out(
-    chromium: Browser, fleet_run: Run, width: int, tmp_path: Path
-) -> None:
-    page = chromium.open(Path(fleet_run.path, "fleet.svg"), width=width)
+def test_it_fills_the_window_and_nothing_sticks_out(chromium: Browser, width: int, tmp_path: Path) -> None:
+    page = chromium.open(written(tmp_path, MANY_PACKAGES, LONG_HEADING), width=width)
     page.screenshot(path=tmp_path / "graph.png")
     assert drawn(page)["all"][:2] == (10, width - 20)
-    edges = "[...document.querySelectorAll('text, tspan, rect, input')].map(part => part.getBoundingClientRect().right)"
+    edges = "[...document.querySelectorAll('text, rect, input')].map(part => part.getBoundingClientRect().right)"
     assert max(page.evaluate(edges)) <= width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    head, tools = page.locator(".head").bounding_box(), page.locator("foreignObject").bounding_box()
+    assert head and tools and head["y"] + head["height"] <= tools["y"]
     page.set_viewport_size({"width": 500, "height": 800})
     page.wait_for_function("document.querySelector('.graph rect').getBoundingClientRect().width === 480")
 

@@ -190,5 +190,5 @@ def test_one_run_holds_dumps_and_a_recording(story: Story, fleet: Fleet, tmp_pat
     assert names[0].endswith("stuck.py.json") and names[2].endswith("stuck.py-2.json")
     assert all((done.folder / "hosts" / "web2" / name).exists() for name in names)
     page = (done.folder / "index.html").read_text(encoding="utf-8")
-    assert "Stacks: 2 dumps" in page and "<h2>Fleet: wall time" in page
+    assert "Stacks: 2 dumps" in page and "Shares of wall time" in page
     assert "Targets 1 profiled, 1 dumped" in done.words

@@ -108,7 +108,12 @@ def test_the_folder_is_laid_out_as_promised(story: Story) -> None:
     assert sorted(path.name for path in (folder / "hosts").iterdir()) == HOSTS
     for host, record in story.second.hosts.items():
         captures = [capture["file"] for capture in record["captures"] if capture["outcome"] == "profiled"]
-        expected = {"recording.json", *captures, *(name.replace(".speedscope.json", ".svg") for name in captures)}
+        expected = {
+            "recording.json",
+            "host.svg",
+            *captures,
+            *(name.replace(".speedscope.json", ".svg") for name in captures),
+        }
         assert {path.name for path in (folder / "hosts" / host).iterdir()} == expected
         assert all(re.fullmatch(r"\d+-[\w.-]+\.speedscope\.json", name) for name in captures)
     for path in (folder, *folder.rglob("*")):

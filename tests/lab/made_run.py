@@ -15,7 +15,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import printable
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import Document, ThreadSamples, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_target
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_host, render_target
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Capture, HostRecord, Measure, Process, Selection
 
@@ -46,6 +46,7 @@ def add_host(run: Run, host: str, names: list[str], data: bytes) -> HostRecord:
         run.write_capture(host, capture.file, data)
         render_target(run, record, capture)
     run.write_host(record)
+    render_host(run, host)
     return record
 
 

@@ -127,6 +127,7 @@ def test_a_capture_is_taken(run):
     stored = Path(run.path, "hosts", "web1", one.file)
     assert json.loads(stored.read_bytes())["profiles"]
     assert stored.with_suffix("").with_suffix(".svg").exists()
+    assert stored.with_name("host.svg").exists()
 
 
 def test_earlier_captures_keep_their_files(run):

@@ -25,6 +25,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     Context,
     build,
     may_print,
+    render_host,
     render_target,
     verdict,
 )
@@ -369,6 +370,32 @@ def test_a_target_s_graph_lies_beside_its_capture(run: Run) -> None:
         "CPU time (not idle), 50 Hz, nonblocking · 136 samples in 30.0 s · 2026-11-22 09:38:02 to 09:38:32 UTC" in svg
     )
     assert "target ended in the window" in svg
+
+
+def test_a_host_s_graph_is_of_all_its_targets(run: Run) -> None:
+    add(run, "web-01", capture(pid=1), capture(pid=2), capture(pid=3, kind="gil"))
+    render_host(run, "web-01")
+    folder = Path(run.path, "hosts/web-01")
+    assert {path.name for path in folder.glob("host*")} == {"host.svg", "host-gil.svg"}
+    svg = text(run, "hosts/web-01/host.svg")
+    assert "2 targets on web-01" in svg and "272 samples · 2026-11-22 09:38:02 to 09:38:32 UTC" in svg
+    assert svg.count("<script>") == 1
+    assert "1 target on web-01" in text(run, "hosts/web-01/host-gil.svg")
+
+
+def test_a_host_s_graphs_follow_another_pass(run: Run) -> None:
+    add(run, "web-01", capture(pid=1), capture(pid=2), capture(pid=3, kind="gil"))
+    render_host(run, "web-01")
+    add(run, "web-01", *(capture(pid=pid, kind="gil") for pid in (1, 2, 3)))
+    # One that cannot be read is left out; the report says so.
+    run.write_capture("web-01", capture(pid=2).file, b"{}")
+    render_host(run, "web-01")
+    assert "2 targets on web-01" in text(run, "hosts/web-01/host.svg")
+    assert not Path(run.path, "hosts/web-01/host-gil.svg").exists()
+    add(run, "web-01", capture("empty"))
+    render_host(run, "web-01")
+    render_host(run, "web-02")
+    assert not list(Path(run.path, "hosts").glob("*/host*"))
 
 
 def test_the_graph_of_a_target_with_subprocesses_shows_them(run: Run) -> None:

@@ -18,7 +18,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._colours impor
     shaded,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._flame import layout, tree
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._svg import Heading, render
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._svg import Heading, render, with_script
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._text import columns, cut, wrap
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure
 from hypothesis import given, settings
@@ -138,6 +138,16 @@ def test_every_frame_has_a_title_with_its_figures() -> None:
     assert len([text for text in root.iter(f"{SVG}text") if text.text == "CPU time"]) == 1
 
 
+def test_the_script_is_small_and_all_that_is_added() -> None:
+    plain = render(profile(("a;b", 3.0), ("a;c", 1.0)), Heading("x"))
+    scripted = with_script(plain)
+    assert len(scripted) - len(plain) < 10 * 1024
+    scripts = ElementTree.fromstring(scripted).findall(f"{SVG}script")
+    assert len(scripts) == 1 and scripted.startswith(plain.removesuffix("</svg>"))
+    code = scripts[0].text or ""
+    assert code.rstrip().endswith("})();") and "innerHTML" not in code and "eval" not in code
+
+
 def test_the_same_profile_gives_the_same_bytes() -> None:
     one, two = profile(("a;b", 3.0), ("a;c", 1.0)), profile(("a;c", 1.0), ("a;b", 3.0))
     assert render(one, Heading("x", ("y",))) == render(two, Heading("x", ("y",)))
@@ -153,8 +163,10 @@ HOSTILE = "</title></svg><script>alert(1)</script>\"'&;\x00\x1b[31m\n\ud800"
 def test_hostile_names_stay_text() -> None:
     stacks = (Stack((Frame(HOSTILE, HOSTILE, 1),), 1.0, 1),)
     text = render(Profile((CPU,), stacks), Heading(HOSTILE, (HOSTILE,)))
-    root = ElementTree.fromstring(text.encode())
-    assert {element.tag.removeprefix(SVG) for element in root.iter()} == {"svg", "title", "rect", "text", "g"}
+    tags = {"svg", "title", "rect", "text", "g"}
+    assert {element.tag.removeprefix(SVG) for element in ElementTree.fromstring(text.encode()).iter()} == tags
+    scripted = ElementTree.fromstring(with_script(text).encode())
+    assert {element.tag.removeprefix(SVG) for element in scripted.iter()} == {*tags, "script"}
 
 
 @settings(max_examples=50)
