@@ -88,19 +88,7 @@ def _context(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> Cont
         parameters=arguments["parameters"],
         versions={"pyspy.fleet": collection_version(), "ansible-core": ansible_version},
         order=str(arguments["order"]),
-        groups=_groups(variables),
     )
-
-
-def _groups(variables: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The inventory's groups of each host of the play, but for those that everybody is in."""
-    groups = variables.get("groups")
-    found: dict[str, list[str]] = {host: [] for host in _texts(variables.get("ansible_play_hosts_all"))}
-    for name, hosts in groups.items() if isinstance(groups, Mapping) else ():
-        for host in _texts(hosts) if name not in ("all", "ungrouped") else ():
-            if host in found:
-                found[host].append(str(name))
-    return {host: tuple(sorted(names)) for host, names in found.items() if names}
 
 
 def _show_plan(arguments: Mapping[str, Any], host: str, variables: Mapping[str, Any]) -> None:

@@ -23,9 +23,9 @@ from ._bodies import MAX_HOST_BYTES, MAX_UNPACKED_BYTES, decoded, free_name, unp
 from ._errors import FleetError, one_line
 from ._fields import Fields, WireError
 from ._formats._speedscope import parse, write
+from ._graphs import render_host, render_target
 from ._host import HostAction, refuse_orphans
 from ._passes import evidence
-from ._report import render_host, render_target
 from ._run import Run
 from ._wire import Capture, ErrorText, Evidence, HostRecord, JsonObject
 

@@ -14,27 +14,24 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from . import _stacks_report
-from ._calls import Worker, calls
-from ._errors import FleetError
-from ._formats import _folded, _speedscope
-from ._profile import KINDS, Profile, describe, hottest, merge, rooted
+from ._calls import calls
+from ._graphs import Target, by_kind, exports, name_of, read, stale
+from ._profile import Profile, describe, hottest
 from ._render._page import page
 from ._render._shares import View
 from ._render._svg import Heading, render, with_script
-from ._render._text import interval, plural
-from ._run import Run, safe_name, stem
+from ._render._text import plural
+from ._run import Run
 from ._stacks_report import Stacks
 from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
-from ._wire import Capture, ErrorText, HostRecord, JsonObject, Process
+from ._wire import ErrorText, HostRecord, JsonObject
 
 _STATE = "report.json"
-_CAPTURE_SUFFIX = ".speedscope.json"
 _HOTTEST = 5
 
 
@@ -42,7 +39,7 @@ _HOTTEST = 5
 class Context:
     """What the report says that is in no host's record.
 
-    ``hosts`` are all of the play, ``groups`` the inventory's groups of each; ``order`` is that of groups of stacks.
+    ``hosts`` are all of the play; ``order`` is that of groups of stacks.
     """
 
     job: str = "profile"
@@ -53,17 +50,6 @@ class Context:
     parameters: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     order: str = "largest"
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """One usable capture, read; ``process`` is the target's PID and start time."""
-
-    host: str
-    process: tuple[int, int]
-    profile: Profile
-    worker: Worker
 
 
 def build(run: Run, context: Context) -> Summary:
@@ -74,7 +60,7 @@ def build(run: Run, context: Context) -> Summary:
         if known is not None:
             return known
         records, broken = run.records()
-        targets, warnings = _read(run, records)
+        targets, warnings = read(run, records)
         stacks, unread = _stacks_report.read(run, records, context.order)
         summary = Summary(context.job, context.title, context.reason, run.path)
         summary = count(summary, records, context.hosts)
@@ -107,67 +93,38 @@ def _known(run: Run, digest: str) -> Summary | None:
         return None
 
 
-def _read(run: Run, records: Sequence[HostRecord]) -> tuple[list[_Target], list[str]]:
-    """All usable captures, and a warning for each that is not."""
-    targets: list[_Target] = []
-    warnings: list[str] = []
-    for record in records:
-        warnings += (f"{record.host}: {warning}" for warning in record.warnings)
-        for capture in record.captures:
-            if capture.outcome != "profiled" or capture.is_dump:
-                continue
-            try:
-                process = (capture.process.pid, capture.process.start)
-                worker = _worker(record.host, capture.process)
-                targets.append(_Target(record.host, process, _profile(run, record, capture), worker))
-            except FleetError as error:
-                warnings.append(f"{record.host} {capture.file or stem(capture.process)} is not in the graphs: {error}")
-    return targets, warnings
-
-
-def _worker(host: str, process: Process) -> Worker:
-    return Worker(host, process.who, process.container.text() if process.container else "")
-
-
-def _profile(run: Run, record: HostRecord, capture: Capture) -> Profile:
-    if not capture.file:
-        raise FleetError("The capture of this target was not brought", remedy="run the playbook pyspy.fleet.collect")
-    document = _speedscope.parse(run.read_capture(record.host, capture.file))
-    return _speedscope.profile(document, capture.measure)
-
-
 def _write(
     run: Run,
     context: Context,
     records: list[HostRecord],
-    targets: list[_Target],
+    targets: list[Target],
     summary: Summary,
     stacks: Stacks | None,
 ) -> Summary:
-    merged = _by_kind(targets)
     views: list[View] = []
     pictures: list[Picture] = []
-    for number, (profile, group) in enumerate(merged):
-        name = "fleet" if number == 0 else f"fleet-{profile.kind}"
-        picture = _picture(profile, group, name)
-        heading = Heading(summary.heading, (_fleet_line(summary, picture),))
-        graph = render(profile, heading)
-        run.write(picture.svg, with_script(graph))
-        run.write(picture.folded, _folded.write(_folded.lines(profile)))
-        pictures.append(picture)
+    written: set[str] = set()
+    for number, (profile, group) in enumerate(by_kind(targets)):
+        name = name_of("fleet", number, profile.kind)
+        files = exports(profile, group)
+        picture = _picture(profile, group, (f"{name}.svg", *(name + suffix for suffix in files)))
+        graph = render(profile, Heading(summary.heading, (_fleet_line(summary, picture),)))
+        for suffix, data in {".svg": with_script(graph).encode("utf-8", "replace"), **files}.items():
+            run.write(name + suffix, data)
         tree = calls((target.worker, target.profile) for target in group)
         views.append(View(profile.kind, picture.measure, tree, graph))
-    run.remove({"fleet.svg", "fleet.folded", *_other_names("fleet")} - {n for p in pictures for n in (p.svg, p.folded)})
+        pictures.append(picture)
+        written |= set(picture.files)
+    run.remove(stale("fleet", (".svg", ".folded", ".pprof.gz", ".speedscope.json")) - written)
     summary = replace(summary, pictures=tuple(pictures), stacks=stacks.screen if stacks else None)
     manifest = _manifest(run, context, records, summary)
     if stacks is not None:
         manifest["stacks"] = _stacks_report.manifest(stacks)
     run.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
     run.write("summary.md", summary.markdown())
+    groups = {record.host: [name for name in record.groups if name != "ungrouped"] for record in records}
     versions = ", ".join(f"{name} {version}" for name, version in _versions(context, records).items())
-    run.write(
-        "index.html", page(summary, records, views, context.hosts, stacks, context.groups, _asked(context), versions)
-    )
+    run.write("index.html", page(summary, records, views, context.hosts, stacks, groups, _asked(context), versions))
     return summary
 
 
@@ -187,19 +144,7 @@ def _versions(context: Context, records: Sequence[HostRecord]) -> dict[str, str]
     return {**context.versions, **({"py-spy": ", ".join(found)} if found else {})}
 
 
-def _other_names(stem: str) -> set[str]:
-    return {f"{stem}-{kind}.{suffix}" for kind in KINDS for suffix in ("svg", "folded")}
-
-
-def _by_kind(targets: list[_Target]) -> list[tuple[Profile, list[_Target]]]:
-    """One merged profile for each kind of measure, with what went into it; most samples first."""
-    kinds = sorted({target.profile.kind for target in targets})
-    groups = [[target for target in targets if target.profile.kind == kind] for kind in kinds]
-    merged = [(merge(target.profile for target in group), group) for group in groups]
-    return sorted(merged, key=lambda pair: (-pair[0].samples, pair[0].kind))
-
-
-def _picture(profile: Profile, targets: list[_Target], name: str) -> Picture:
+def _picture(profile: Profile, targets: list[Target], files: tuple[str, ...]) -> Picture:
     seconds = profile.seconds
     rows = hottest(profile, _HOTTEST)
     return Picture(
@@ -207,10 +152,9 @@ def _picture(profile: Profile, targets: list[_Target], name: str) -> Picture:
         measure=describe(profile.measures),
         samples=profile.samples,
         seconds=seconds,
-        targets=len({(target.host, target.process) for target in targets}),
+        targets=len({target.key for target in targets}),
         hosts=len({target.host for target in targets}),
-        svg=f"{name}.svg",
-        folded=f"{name}.folded",
+        files=files,
         hottest=tuple(hot(row.name, row.file, row.line, row.own / seconds) for row in rows),
     )
 
@@ -233,7 +177,6 @@ def _manifest(run: Run, context: Context, records: list[HostRecord], summary: Su
         "versions": _versions(context, records),
         "parameters": json.loads(json.dumps(context.parameters, default=str)),
         "hosts_of_the_play": list(context.hosts),
-        "groups": {host: list(names) for host, names in sorted(context.groups.items())},
         "counts": {"hosts": dict(summary.hosts), "targets": dict(summary.targets)},
         "pictures": [asdict(picture) for picture in summary.pictures],
         "warnings": list(summary.warnings),
@@ -247,45 +190,6 @@ def _host(record: HostRecord) -> JsonObject:
     # The manifest is what people hand on: command lines stay in the files of their host.
     captures = [{**asdict(capture), "command_line": None} for capture in record.captures]
     return {**data, "captures": captures, "coverage": coverage([record])}
-
-
-def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
-    """The flame graph of one target, beside its capture; gives the file's name."""
-    profile = rooted(_profile(run, record, capture))
-    process = capture.process
-    lines = [
-        describe([capture.measure]),
-        f"{profile.samples} samples in {capture.seconds:.1f} s",
-        interval(capture.began, capture.ended),
-        f"Python {process.python}" if process.python else "",
-    ]
-    title = f"{process.who} on {record.host}"
-    if capture.segment > 1:
-        title += f", segment {capture.segment}"
-    cost = [capture.harm.text()] if capture.harm else []
-    name = capture.file.removesuffix(_CAPTURE_SUFFIX) + ".svg"
-    svg = with_script(render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes))))
-    run.write_capture(record.host, name, svg.encode("utf-8", "replace"))
-    return name
-
-
-def render_host(run: Run, host: str) -> None:
-    """The flame graph of one host with all its targets of all passes, and one more for each other kind of measure.
-
-    Files of targets begin with a PID, so that none has such a name.
-    """
-    record = run.before(host)
-    if record is None:
-        return
-    # What cannot be read is the report's to tell.
-    targets, _unread = _read(run, [record])
-    run.remove(os.path.join("hosts", safe_name(host), name) for name in ("host.svg", *_other_names("host")))
-    for number, (profile, group) in enumerate(_by_kind(targets)):
-        what = plural(len({target.process for target in group}), "target")
-        lines = (describe(profile.measures), f"{profile.samples} samples", interval(record.began, record.ended))
-        svg = with_script(render(profile, Heading(f"{what} on {host}", (" · ".join(filter(None, lines)),))))
-        name = f"host-{profile.kind}.svg" if number else "host.svg"
-        run.write_capture(host, name, svg.encode("utf-8", "replace"))
 
 
 def may_print(run: Run, host: str, batch: Sequence[str]) -> bool:

@@ -284,9 +284,10 @@ class Run:
             detail = f"{where}: {error.strerror}"
             raise FleetError("A capture cannot be read", detail, "run the playbook again") from error
 
-    def write(self, filename: str, text: str) -> None:
+    def write(self, filename: str, content: str | bytes) -> None:
         """Write one file of the whole run."""
-        self._write((), filename, text.encode("utf-8", "replace"))
+        data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        self._write((), filename, data)
 
     def remove(self, filenames: Iterable[str]) -> None:
         """Remove files of the whole run that an earlier report wrote."""

@@ -63,7 +63,7 @@ class Hot:
 
 @dataclass(frozen=True)
 class Picture:
-    """One merged profile of the fleet: there is one for each kind of measure."""
+    """One merged profile of the fleet: there is one for each kind of measure. ``files`` has its graph first."""
 
     kind: str
     measure: str
@@ -71,8 +71,7 @@ class Picture:
     seconds: float
     targets: int
     hosts: int
-    svg: str
-    folded: str
+    files: tuple[str, ...]
     hottest: tuple[Hot, ...] = ()
 
 
@@ -123,7 +122,13 @@ class Summary:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Summary:
         pictures = tuple(
-            Picture(**{**picture, "hottest": tuple(Hot(**hot) for hot in picture["hottest"])})
+            Picture(
+                **{
+                    **picture,
+                    "files": tuple(picture["files"]),
+                    "hottest": tuple(Hot(**hot) for hot in picture["hottest"]),
+                }
+            )
             for picture in data["pictures"]
         )
         troubles = tuple(
@@ -148,7 +153,7 @@ class Summary:
         elif not self.pictures and not self.stacks:
             rows.append(("Profile", "none: nothing was sampled"))
         if len(self.pictures) > 1:
-            rows.append(("", f"Different measures are not added up; {self.pictures[0].svg} is the first."))
+            rows.append(("", f"Different measures are not added up; {self.pictures[0].files[0]} is the first."))
         rows += [("Note", note) for note in (self.stacks.notes if self.stacks else ())]
         rows += [("Warning", warning) for warning in self.warnings[:_MOST_REASONS]]
         if len(self.warnings) > _MOST_REASONS:

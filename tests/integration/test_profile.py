@@ -103,7 +103,8 @@ def test_all_windows_are_open_at_the_same_time_though_forks_is_two(story: Story)
 def test_the_folder_is_laid_out_as_promised(story: Story) -> None:
     folder = story.second.folder
     assert re.fullmatch(r"\d{8}T\d{6}Z-profile-all", folder.name)
-    files = {"fleet.svg", "fleet.folded", "index.html", "summary.md", "manifest.json", "hosts"}
+    fleet = {f"fleet.{suffix}" for suffix in ("svg", "folded", "pprof.gz", "speedscope.json")}
+    files = fleet | {"index.html", "summary.md", "manifest.json", "hosts"}
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == files
     assert sorted(path.name for path in (folder / "hosts").iterdir()) == HOSTS
     for host, record in story.second.hosts.items():
@@ -112,7 +113,7 @@ def test_the_folder_is_laid_out_as_promised(story: Story) -> None:
             "recording.json",
             "host.svg",
             *captures,
-            *(name.replace(".speedscope.json", ".svg") for name in captures),
+            *(name.replace(".speedscope.json", suffix) for name in captures for suffix in (".svg", ".pprof.gz")),
         }
         assert {path.name for path in (folder / "hosts" / host).iterdir()} == expected
         assert all(re.fullmatch(r"\d+-[\w.-]+\.speedscope\.json", name) for name in captures)
@@ -141,7 +142,7 @@ def test_the_manifest_says_who_why_and_with_what(story: Story) -> None:
     assert manifest["versions"]["py-spy"] == "0.4.3" and manifest["versions"]["ansible-core"]
     assert int(manifest["parameters"]["duration"]) == WINDOW
     assert manifest["hosts_of_the_play"] == HOSTS
-    assert manifest["groups"] == {host: ["web"] for host in HOSTS}
+    assert {host: record["groups"] for host, record in manifest["hosts"].items()} == {host: ["web"] for host in HOSTS}
 
 
 def test_the_terminal_shows_the_summary_once_and_no_json(story: Story) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import printable
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import Document, ThreadSamples, write
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import render_host, render_target
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build, render_host, render_target
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Capture, HostRecord, Measure, Process, Selection
 
@@ -33,7 +34,7 @@ def made_run(folder: Path, hosts: int, workers: int, source: str = "plain") -> R
     return run
 
 
-def add_host(run: Run, host: str, names: list[str], data: bytes) -> HostRecord:
+def add_host(run: Run, host: str, names: list[str], data: bytes, groups: tuple[str, ...] = ()) -> HostRecord:
     """A host whose workers have these names; ``data`` is the capture of each."""
     processes = [
         Process(4711 + number, 1, "www-data", name, "worker", "3.11", 97.5, "hot: 97.5 % CPU")
@@ -41,7 +42,7 @@ def add_host(run: Run, host: str, names: list[str], data: bytes) -> HostRecord:
     ]
     captures = tuple(_capture(process) for process in processes)
     window = (BEGAN, BEGAN + 30)
-    record = HostRecord(host, "collected", (), "ab12", *window, Selection(tuple(processes)), captures)
+    record = HostRecord(host, "collected", groups, "ab12", *window, Selection(tuple(processes)), captures)
     for capture in captures:
         run.write_capture(host, capture.file, data)
         render_target(run, record, capture)
@@ -67,9 +68,8 @@ def made_service(folder: Path, name: str = "api") -> Run:
     run = open_run(str(folder), "profile", "web", "service")
     for number in range(1, 6):
         data = write(_document(SLOW if number == 3 else USUAL))
-        add_host(run, f"web-{number:02}", [name, name], data)
-    groups = {f"web-{number:02}": ("canary", "web") if number == 3 else ("web",) for number in range(1, 6)}
-    build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy", groups=groups))
+        add_host(run, f"web-{number:02}", [name, name], data, ("canary", "web") if number == 3 else ("web",))
+    build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy"))
     return run
 
 
@@ -79,9 +79,9 @@ def made_hostile(folder: Path, text: str) -> Run:
     frames = tuple(Frame(text, text, line) for line in (1, 2))
     threads = (ThreadSamples(f'Thread 1 "{text}"', ((0, 1), (0,)), (0.02, 0.02)),)
     host = printable(text)[:200]  # of the inventory, which the controller trusts: no longer, and no control characters
-    add_host(run, host, [text], write(Document(frames, threads)))
+    add_host(run, host, [text], write(Document(frames, threads)), (text,))
     add_host(run, "web-02", [text], write(Document(frames, threads)))
-    build(run, Context(title=text, reason=text, user=text, parameters={"pattern": text}, groups={host: (text,)}))
+    build(run, Context(title=text, reason=text, user=text, parameters={"pattern": text}))
     return run
 
 

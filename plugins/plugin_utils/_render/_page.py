@@ -83,7 +83,7 @@ def page(
     ``asked`` says who asked for what.
     """
     known = {record.host for record in records}
-    files = [name for picture in summary.pictures for name in (picture.svg, picture.folded)]
+    files = [name for picture in summary.pictures for name in picture.files]
     script = Markup(_view.script()) if views else None
     sections = [section_of(view) for view in views]
     return template("index.html.j2").render(
@@ -199,5 +199,6 @@ def _files(capture: Capture) -> list[tuple[str, str]]:
         return []
     if capture.is_dump:
         return [("text", capture.file.removesuffix(".json") + ".txt"), ("json", capture.file)]
-    graph = capture.file.removesuffix(".speedscope.json") + ".svg"
-    return [("flame graph", graph)] * (capture.outcome == "profiled") + [("speedscope", capture.file)]
+    stem = capture.file.removesuffix(".speedscope.json")
+    made = [("flame graph", f"{stem}.svg"), ("pprof", f"{stem}.pprof.gz")]
+    return made * (capture.outcome == "profiled") + [("speedscope", capture.file)]

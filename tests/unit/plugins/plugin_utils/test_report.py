@@ -19,14 +19,13 @@ import pytest
 from ansible_collections.pyspy.fleet.plugins.action.report import verdict_on_plan
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import render_host, render_target
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._passes import joined
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     Context,
     build,
     may_print,
-    render_host,
-    render_target,
     verdict,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
@@ -155,7 +154,7 @@ def test_different_measures_are_never_added_up(run: Run) -> None:
     add(run, "web-01", capture(pid=1), capture(pid=2))
     add(run, "web-02", capture(pid=3, kind="gil"))
     summary = build(run, Context())
-    assert [(row.kind, row.samples, row.targets, row.hosts, row.svg) for row in summary.pictures] == [
+    assert [(row.kind, row.samples, row.targets, row.hosts, row.files[0]) for row in summary.pictures] == [
         ("cpu", 272, 2, 1, "fleet.svg"),
         ("gil", 136, 1, 1, "fleet-gil.svg"),
     ]
@@ -326,7 +325,7 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
     page = Page(content)
     assert "default-src 'none'" in content
     assert not page.tags & {"img", "iframe", "link", "object"}
-    assert len(page.links) == 6
+    assert len(page.links) == 9
     # The one script that the policy allows, by its content, and the data that it draws, which runs nowhere.
     [(kind, data), (_none, code)] = re.findall(r"<script([^>]*)>(.*?)</script>", content, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
