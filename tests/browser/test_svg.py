@@ -181,7 +181,10 @@ def test_a_search_within_a_frame_says_its_share_too(chromium: Browser, shop: Pat
 
 def test_what_is_not_drawn_is_not_passed_over_in_silence(chromium: Browser, tmp_path: Path) -> None:
     file = written(tmp_path, sampled(("main;wanted", 5.0), ("main;other", 5.0), ("main;wanted_too", 0.005)))
-    assert search(chromium.open(file), "wanted") == "Matched: at least 50.0 %"
+    page = chromium.open(file)
+    assert search(page, "^wanted$") == "Matched: at least 50.0 %"
+    assert search(page, "wanted_too") == "Matched: at least 0.0 %"
+    assert search(page, "main") == "Matched: 100.0 %"
 
 
 def test_everything_can_be_done_from_the_keyboard(chromium: Browser, shop: Path) -> None:

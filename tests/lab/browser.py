@@ -118,8 +118,10 @@ async source => {
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=PROGRAM, args=QUIET)
-        yield Browser(chromium)
-        chromium.close()
+        try:
+            yield Browser(chromium)
+        finally:
+            chromium.close()
 
 
 def violations(page: Page) -> list[str]:

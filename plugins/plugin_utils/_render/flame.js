@@ -184,9 +184,9 @@
       sum += right - Math.max(hit.left, end);
       end = right;
     }
+    const share = ((100 * sum) / (whole.right - whole.left)).toFixed(1);
     // What is too narrow to be drawn is not searched.
-    const least = sum && Number(group.dataset.hidden) ? "at least " : "";
-    return `${least}${((100 * sum) / (whole.right - whole.left)).toFixed(1)} %`;
+    return `${Number(group.dataset.hidden) && share < 100 ? "at least " : ""}${share} %`;
   }
 
   // The lines of text around the graph were broken for the paper's width; they follow the window's.
