@@ -16,6 +16,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._svg import He
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
+from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
 from ansible_collections.pyspy.fleet.tests.lab.made_run import CAPTURES
 from playwright.sync_api import Locator, Page
 
@@ -279,24 +280,6 @@ def test_without_scripts_text_and_titles_are_there(chromium: Browser, shop: Path
     assert page.locator("text", has_text="cart").is_visible()
     assert page.locator("input, button").count() == 0
     assert chromium.colours(page.screenshot(path=tmp_path / "static.png")) > 20
-
-
-PAYLOADS = [
-    "<script>window.ran = 1</script>",
-    "</script><script>window.ran = 1</script>",
-    "]]></script><script>window.ran = 1</script>",
-    "]]>",
-    "<!-- ",
-    "</title></svg><img src=x onerror=window.ran=1>",
-    "\"' onload='window.ran=1' x=\"",
-    "{{ 7 * 191 }} {% raw %} ${window.ran = 1}",
-    "&lt;b&gt;&#10;&amp;",
-    "\u202egnp.exe\u202c \u200f\u2066x",
-    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
-    "a\x00b\x1b[31mc\nd\re\x85f\u2028g\ufffe\ud800",
-    "\U0001f40d" * 50,
-    "<b>" * 350_000,
-]
 
 
 def test_hostile_texts_are_text(chromium: Browser, one_firefox: Firefox, tmp_path: Path) -> None:
