@@ -21,6 +21,7 @@ PROGRAMS = {
     "dockerd": "docker.io",
     "dumb-init": "dumb-init",
     "gcc": "gcc",
+    "go": "golang-go",
     "ip": "iproute2",
     "lxc-start": "lxc",
     "mke2fs": "e2fsprogs",

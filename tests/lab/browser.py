@@ -51,8 +51,12 @@ class Browser:
         dark: bool = False,
         script: bool = True,
         fragment: str = "",
+        whole_folder: bool = False,
     ) -> Page:
-        """The page of a file; ``fragment`` is what its address has behind the ``#``."""
+        """The page of a file; ``fragment`` is what its address has behind the ``#``.
+
+        With ``whole_folder`` it may load what lies beside it.
+        """
         context = self._chromium.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
@@ -62,7 +66,7 @@ class Browser:
         context.set_default_timeout(20_000)
         self._contexts.append(context)
         address = Path(path).resolve().as_uri()
-        context.route("**/*", lambda route: self._decide(route, address))
+        context.route("**/*", lambda route: self._decide(route, address, whole_folder))
         page = context.new_page()
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -83,10 +87,11 @@ class Browser:
         self.requests.clear()
         self.errors.clear()
 
-    def _decide(self, route: Route, address: str) -> None:
+    def _decide(self, route: Route, address: str, whole_folder: bool) -> None:
         asked = route.request.url.partition("#")[0]
         # Following a link to a file beside it is what a reader wants; loading one is not.
-        if asked == address or route.request.is_navigation_request() and asked.startswith("file:"):
+        beside = whole_folder and asked.startswith(address.rpartition("/")[0] + "/")
+        if asked == address or beside or route.request.is_navigation_request() and asked.startswith("file:"):
             route.continue_()
         else:
             self.requests.append(asked)
