@@ -282,6 +282,12 @@ def test_without_scripts_text_and_titles_are_there(chromium: Browser, shop: Path
     assert chromium.colours(page.screenshot(path=tmp_path / "static.png")) > 20
 
 
+def test_a_graph_of_nothing_opens(chromium: Browser, tmp_path: Path) -> None:
+    page = chromium.open(written(tmp_path, Profile((CPU,), ())))
+    assert page.locator("text", has_text="Nothing was sampled.").is_visible()
+    assert page.locator("input").count() == 0
+
+
 def test_hostile_texts_are_text(chromium: Browser, one_firefox: Firefox, tmp_path: Path) -> None:
     stacks = [
         Stack((Frame(text, f"/srv/{text}", number), Frame(f"inner {text}", text, 1)), 1.0, 1, text)

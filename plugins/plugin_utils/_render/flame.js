@@ -2,8 +2,8 @@
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Zoom, search and keyboard for the flame graph that this is in, which is whole without it: what is drawn is
-// moved, nothing is added to it. Names come from hosts and only ever become text.
+// Zoom, search and keyboard for the flame graph that this is in, which is whole without it: frames that are drawn
+// are moved, and there are no others. Names come from hosts and only ever become text.
 (() => {
   "use strict";
   const SVG = "http://www.w3.org/2000/svg";
