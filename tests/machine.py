@@ -21,7 +21,6 @@ PROGRAMS = {
     "dockerd": "docker.io",
     "dumb-init": "dumb-init",
     "gcc": "gcc",
-    "go": "golang-go",
     "ip": "iproute2",
     "lxc-start": "lxc",
     "mke2fs": "e2fsprogs",
@@ -43,8 +42,8 @@ PROGRAMS = {
 }
 #: The same for virtual machines, which need the others too.
 EMULATOR = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86"}
-#: What pages are shown in, and what brings a checker of accessibility.
-BROWSERS = {"chromium": "chromium", "firefox-esr": "firefox-esr", "npm": "npm"}
+#: What pages are shown in, what reads our files, and what brings more of both.
+BROWSERS = {"chromium": "chromium", "firefox-esr": "firefox-esr", "go": "golang-go", "npm": "npm"}
 #: Asked by a package before it starts its daemon (invoke-rc.d(8)); 101 forbids it.
 POLICY = Path("/usr/sbin/policy-rc.d")
 

@@ -61,6 +61,7 @@ class _HostRow:
     outcome: str
     bad: bool
     window: str
+    graph: str
     reason: str
     targets: list[_TargetRow]
     skipped: list[tuple[str, str]]
@@ -136,11 +137,13 @@ def _host(record: HostRecord) -> _HostRow:
         reason = "; ".join(record.selection.notes)
     skipped = [(row.who, row.reason) for row in record.selection.skipped]
     facts = [f"{key}: {value}" for key, value in record.facts]
+    folder, drawn = f"hosts/{safe_name(record.host)}", [row for row in record.captures if row.file]
     return _HostRow(
         host=record.host,
         outcome=HOST_OUTCOMES[outcome],
         bad=outcome in ("failed", "unreachable", "targets_failed", "recording"),
         window=interval(record.began, record.ended),
+        graph=f"{folder}/host.svg" if any(row.outcome == "profiled" and not row.is_dump for row in drawn) else "",
         reason=reason,
         targets=_targets(record),
         skipped=skipped[:_MOST_SKIPPED],
