@@ -5,8 +5,8 @@
 """``make bench``: ``profile.yml`` beside a bare ssh loop and a plain playbook, on hosts of the lab, in one run.
 
 Then what profiling costs the targets, what finding them costs a host of 2,000 processes, and ``dump.yml`` beside a bare
-ssh loop, and the report in a browser. Each can be had alone: ``python -m bench run``, ``harm``, ``selection``,
-``dumps``, ``report``.
+ssh loop, the report in a browser, and how often a comparison is wrong. Each can be had alone: ``python -m bench run``,
+``harm``, ``selection``, ``dumps``, ``report``, ``compare``.
 
 Times mean little by themselves on a shared machine: read the ratios.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 
-from . import dumps, harm, report, selection
+from . import compare, dumps, harm, report, selection
 from .contestants import FORKS, WINDOW, Arena, Cost, bare, fleet, plain, warm_bare
 
 SIZES = (1, 10, 20)
@@ -30,8 +30,8 @@ CONTESTANTS: dict[str, Callable[[Arena, Path], None]] = {"bare": bare, "plain": 
 
 
 def main(what: list[str]) -> int:
-    if not set(what) <= {"run", "harm", "selection", "dumps", "report"}:
-        print("usage: python -m bench [run] [harm] [selection] [dumps] [report]", file=sys.stderr)
+    if not set(what) <= {"run", "harm", "selection", "dumps", "report", "compare"}:
+        print("usage: python -m bench [run] [harm] [selection] [dumps] [report] [compare]", file=sys.stderr)
         return 2
     failed = 0
     if "run" in what or not what:
@@ -44,6 +44,8 @@ def main(what: list[str]) -> int:
         failed |= dumps.main()
     if "report" in what or not what:
         failed |= report.main()
+    if "compare" in what or not what:
+        failed |= compare.main()
     return failed
 
 

@@ -143,6 +143,11 @@ def normalise(frame: Frame) -> Code:
     return Code(_ADDRESS.sub("0x…", frame.name), *_file(frame.file, frame.short))
 
 
+def normal_path(path: str) -> str:
+    """A file's path without what an installation, a release or a version does to it."""
+    return _file(path, "")[0]
+
+
 def _file(path: str, short: str) -> tuple[str, bool, bool]:
     """The path without what differs from host to host; is it Python's own; is it an installed package's."""
     if path.startswith("<frozen "):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -78,19 +77,22 @@ class Host:
     def pids(self) -> set[int]:
         return {process.pid for process in self.processes()}
 
-    def start_gunicorn(self, workers: int = 4, busy: int = 1, user: str = "web") -> int:
+    def start_gunicorn(
+        self, workers: int = 4, busy: int = 1, user: str = "web", rest: float = 0.02, app: str = ""
+    ) -> int:
         """Start the demonstration service; ``busy`` of its workers burn CPU. Gives its master's PID on the host.
 
-        At the lowest priority and with rests, so that a fleet of busy hosts leaves this machine to the tests.
+        At the lowest priority and with rests (s), so that a fleet of busy hosts leaves this machine to the tests.
         """
-        shutil.copy(HERE / "service" / "app.py", self.root / "opt" / "service" / "app.py")
+        code = app or (HERE / "service" / "app.py").read_text(encoding="utf-8")
+        (self.root / "opt" / "service" / "app.py").write_text(code, encoding="utf-8")
         self.run(gunicorn_command(workers), user=user)
         pidfile = self.root / "tmp" / "service.pid"
         await_condition("gunicorn's pid file", lambda: pidfile.read_text().strip().isdigit())
         master = int(pidfile.read_text())
         await_condition("gunicorn's workers", lambda: len(self.children(master)) == workers)
         for _request in range(busy):  # One at a time: each waits until a worker has taken it.
-            self.run(f"bash -c '{ENDLESS_REQUEST}'", user=user)
+            self.run(f"bash -c '{endless_request(rest)}'", user=user)
         return master
 
     def children(self, pid: int) -> list[int]:
@@ -104,12 +106,13 @@ class Host:
         await_condition("the end of gunicorn", lambda: not family & self.pids())
 
 
-#: Returns when a worker has begun to answer; the rest of the answer runs to nowhere in the background.
-ENDLESS_REQUEST = (
-    "exec 3<>/dev/tcp/127.0.0.1/8000; "
-    'printf "GET /checkout?seconds=86400&rest=0.02 HTTP/1.0\\r\\n\\r\\n" >&3; '
-    "read -r status <&3; exec setsid cat <&3 >/dev/null 2>&1 &"
-)
+def endless_request(rest: float = 0.02) -> str:
+    """Returns when a worker has begun to answer; the rest of the answer runs to nowhere in the background."""
+    return (
+        "exec 3<>/dev/tcp/127.0.0.1/8000; "
+        f'printf "GET /checkout?seconds=86400&rest={rest:g} HTTP/1.0\\r\\n\\r\\n" >&3; '
+        "read -r status <&3; exec setsid cat <&3 >/dev/null 2>&1 &"
+    )
 
 
 def gunicorn_command(workers: int) -> str:

@@ -26,7 +26,15 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from . import place
-from .hosts import CHECKOUT, ENDLESS_REQUEST, HERE, Process, ansible_command, ansible_environment, gunicorn_command
+from .hosts import (
+    CHECKOUT,
+    HERE,
+    Process,
+    ansible_command,
+    ansible_environment,
+    endless_request,
+    gunicorn_command,
+)
 from .image import Image, image
 from .network import TETHER, end
 from .tree import LabError, run
@@ -214,7 +222,7 @@ class Machine:
         ready = f'pid=$(cat /tmp/service.pid) && [ "$(pgrep -c -P "$pid")" = {workers} ] && echo "$pid"'
         await_condition("gunicorn's workers", lambda: self.run(ready, check=False).returncode == 0)
         for _request in range(busy):  # One at a time: each waits until a worker has taken it.
-            self.run(f"{self.apart()} bash", stdin=ENDLESS_REQUEST.encode())
+            self.run(f"{self.apart()} bash", stdin=endless_request().encode())
         return int(self.run("cat /tmp/service.pid").stdout)
 
     def stop_gunicorn(self) -> None:

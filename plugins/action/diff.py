@@ -1,0 +1,70 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action "diff": two profiles compared, on the controller; no host is connected to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.pyspy.fleet.plugins.modules.diff import ARGUMENT_SPEC
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import (
+    Diff,
+    diff,
+    file_of,
+    lines,
+    verdict,
+    write,
+)
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
+    """Reads what lies in the folders of runs."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _validated, arguments = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        limit = arguments["fail_above"]
+        try:
+            found = _compared(arguments, variables)
+            if not self._task.check_mode:
+                write(found, limit)
+        except FleetError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        display = Display()
+        for line in lines(found, file_of(found), max(60, min(display.columns or 80, 120))):
+            display.display(line)
+        wrong = verdict(found, limit)
+        failure = {"failed": True, "msg": str(wrong)} if wrong is not None else {}
+        return {**result, "changed": False, **_result(found), **failure}
+
+
+def _compared(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> Diff:
+    hosts = variables.get("hostvars") or {}
+
+    def variable(host: str, name: str) -> str | None:
+        value = hosts[host].get(name) if host in hosts else None
+        return None if value is None else str(value)
+
+    wanted = (str(arguments["a"]), str(arguments["b"]))
+    return diff(*sides(wanted, str(arguments["output_dir"]), str(arguments["run"]), variable))
+
+
+def _result(found: Diff) -> dict[str, Any]:
+    clear = []
+    for change in found.clear:
+        shift = change.shift
+        error = None if shift.error is None else round(100 * shift.error, 2)
+        clear.append({"name": change.name, "file": change.file, "change": round(100 * shift.change, 2), "error": error})
+    return {"diff": file_of(found), "enough": found.comparison.enough, "clear": clear}

@@ -1,0 +1,240 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "diff" of the controller wing (private to the collection): a comparison for people and for machines.
+
+It is written beside the report of the second side's run: ``diff-<a>-<b>.md`` and ``.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ._calls import calls
+from ._compare import CLEAR, Change, Comparison, Shift, compare, observations
+from ._errors import FleetError
+from ._graphs import Target
+from ._profile import KINDS, Profile, describe
+from ._render._text import code, cut, markdown, place, plural, row
+from ._run import safe_name
+from ._sides import Side
+from ._stacks import normal_path
+from ._wire import JsonObject, Measure
+
+#: Rows on the first screen and in the Markdown; the JSON has all.
+_MOST_LINES, _MOST_ROWS = 10, 100
+
+
+@dataclass(frozen=True)
+class Diff:
+    """``a`` is the baseline: changes are from it to ``b``. ``kind`` is the measure that both were compared by."""
+
+    a: Side
+    b: Side
+    kind: str
+    measures: tuple[str, str]
+    comparison: Comparison
+    notes: tuple[str, ...]
+
+    @property
+    def clear(self) -> list[Change]:
+        return [change for change in self.comparison.changes if change.verdict == CLEAR]
+
+    def above(self, points: float) -> list[Change]:
+        """Functions whose share clearly grew by more than so many percentage points."""
+        return [change for change in self.clear if _growth(change) > points]
+
+
+def diff(a: Side, b: Side) -> Diff:
+    """Compared by the measure of which both have most samples; FleetError where they share none."""
+    kinds = {target.profile.kind for target in a.targets} & {target.profile.kind for target in b.targets}
+    if not kinds:
+        raise FleetError(
+            "Profiles of different measures are not compared",
+            f"{a.name}: {_kinds(a.targets)}; {b.name}: {_kinds(b.targets)}",
+            "profile both with the same pyspy_gil and pyspy_idle",
+        )
+    kind = max(
+        sorted(kinds), key=lambda one: sum(t.profile.samples for t in (*a.targets, *b.targets) if t.profile.kind == one)
+    )
+    picked = [[target for target in side.targets if target.profile.kind == kind] for side in (a, b)]
+    before, after = (observations(calls((t.worker, normalised(t.profile)) for t in targets)) for targets in picked)
+    measures = [list(dict.fromkeys(one for t in targets for one in t.profile.measures)) for targets in picked]
+    texts = (describe(measures[0]), describe(measures[1]))
+    notes = [*a.notes, *b.notes, *_mixed(measures[0], measures[1], texts)]
+    if len(kinds) > 1:
+        notes.append(f"compared by {KINDS[kind]} alone, of which there are most samples")
+    sides = (replace(a, targets=tuple(picked[0])), replace(b, targets=tuple(picked[1])))
+    return Diff(*sides, kind, texts, compare(before, after), tuple(notes))
+
+
+def _kinds(targets: Sequence[Target]) -> str:
+    return ", ".join(sorted({KINDS[target.profile.kind] for target in targets}))
+
+
+def _mixed(before: Sequence[Measure], after: Sequence[Measure], texts: tuple[str, str]) -> list[str]:
+    """What differs in how both were sampled, beside the rate, which changes no share."""
+    ways = [{(measure.blocking, measure.native) for measure in side} for side in (before, after)]
+    if ways[0] == ways[1]:
+        return []
+    return [f"the sides were sampled differently, which alone changes shares: {texts[0]}; {texts[1]}"]
+
+
+def normalised(profile: Profile) -> Profile:
+    """Without what a release, a version or an installation does to the paths of files."""
+    stacks = (
+        stack._replace(frames=tuple(frame._replace(file=normal_path(frame.file)) for frame in stack.frames))
+        for stack in profile.stacks
+    )
+    return Profile(profile.measures, tuple(stacks))
+
+
+def _growth(change: Change) -> float:
+    """Percentage points that a clear part of a change grew by."""
+    return max((100 * shift.change for shift in (change.own, change.total) if shift.verdict == CLEAR), default=0.0)
+
+
+def lines(found: Diff, file: str, width: int) -> list[str]:
+    """The first screen."""
+    text = ["", cut(f"Changes from {found.a.name} to {found.b.name}", width), ""]
+    text += row("Before", _who(found.a, found.measures[0]), width) + row(
+        "After", _who(found.b, found.measures[1]), width
+    )
+    text += row("Noise", noise(found.comparison), width)
+    text += [line for note in found.notes for line in row("Note", note, width)]
+    label = "Clear"
+    for change in found.clear[:_MOST_LINES]:
+        text += row(label, sentence(change), width)
+        label = ""
+    more = len(found.clear) - _MOST_LINES
+    text += row("", f"{more} more clear changes", width) if more > 0 else []
+    if not found.clear:
+        text += row("Clear", "nothing" if found.comparison.enough else "no verdict", width)
+        largest = [change for change in found.comparison.changes[:3] if change.verdict != CLEAR]
+        text += [line for one in largest for line in row("Largest" if one is largest[0] else "", sentence(one), width)]
+    return [*text, *row("Diff", file, width)]
+
+
+def _who(side: Side, measure: str) -> str:
+    samples = sum(target.profile.samples for target in side.targets)
+    who = f"{plural(side.workers, 'worker')} on {plural(side.hosts, 'host')}, {samples} samples"
+    return f"{side.name}: {who}; {measure}"
+
+
+def noise(comparison: Comparison) -> str:
+    a, b = comparison.counts
+    among = f"{a} and {plural(b, comparison.unit.removesuffix('s'))}"
+    if not comparison.enough:
+        return f"{among} are too few to tell a change from noise; profile more of them at once"
+    by_workers = "" if comparison.unit == "hosts" else "; what differs between hosts anyway counts as change"
+    return f"judged by how {among} differ among each other{by_workers}"
+
+
+def sentence(change: Change) -> str:
+    """``+5.1 ± 1.2 points in price (shop/price.py): own 12.0 → 17.1 %, total 12.0 → 17.1 %``."""
+    where = f"{change.name} ({place(change.file, 0)})"
+    return f"{points(change.shift)} in {where}: own {_arrow(change.own)}, total {_arrow(change.total)}"
+
+
+def points(shift: Shift) -> str:
+    error = "" if shift.error is None else f" ± {100 * shift.error:.1f}"
+    return f"{100 * shift.change:+.1f}{error} points"
+
+
+def _arrow(shift: Shift) -> str:
+    return f"{100 * shift.before:.1f} → {100 * shift.after:.1f} %"
+
+
+def text(found: Diff) -> str:
+    """As Markdown, to paste."""
+    parts = [
+        f"# {markdown(f'Changes from {found.a.name} to {found.b.name}')}",
+        "",
+        f"- **Before**: {markdown(_who(found.a, found.measures[0]))}",
+        f"- **After**: {markdown(_who(found.b, found.measures[1]))}",
+        f"- **Noise**: {markdown(noise(found.comparison))}",
+        *(f"- **Note**: {markdown(note)}" for note in found.notes),
+        "",
+        "| function | where | own | change | total | change | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in found.comparison.changes[:_MOST_ROWS]:
+        shown = (code(one.name), code(one.file), _arrow(one.own), points(one.own), _arrow(one.total), points(one.total))
+        parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in (*shown, one.verdict)) + " |")
+    return "\n".join(parts) + "\n"
+
+
+def data(found: Diff, fail_above: float | None) -> JsonObject:
+    """For machines. Shares are of 1, ``error`` is null where nothing tells it."""
+    return {
+        "a": _side_data(found.a, found.measures[0]),
+        "b": _side_data(found.b, found.measures[1]),
+        "measure": found.kind,
+        "judged_by": found.comparison.unit,
+        "enough": found.comparison.enough,
+        "clear": len(found.clear),
+        "fail_above": fail_above,
+        "above": [change.name for change in found.above(fail_above)] if fail_above is not None else [],
+        "notes": list(found.notes),
+        "functions": [_change_data(change) for change in found.comparison.changes],
+    }
+
+
+def _side_data(side: Side, measure: str) -> JsonObject:
+    samples = sum(target.profile.samples for target in side.targets)
+    began = min((target.began for target in side.targets if target.began is not None), default=None)
+    ended = max((target.ended for target in side.targets if target.ended is not None), default=None)
+    return {
+        "name": side.name,
+        "run": side.run.name,
+        "workers": side.workers,
+        "hosts": side.hosts,
+        "samples": samples,
+        "measure": measure,
+        "began": began,
+        "ended": ended,
+    }
+
+
+def _change_data(change: Change) -> JsonObject:
+    return {
+        "name": change.name,
+        "file": change.file,
+        "verdict": change.verdict,
+        "own": {**change.own._asdict(), "verdict": change.own.verdict},
+        "total": {**change.total._asdict(), "verdict": change.total.verdict},
+    }
+
+
+def write(found: Diff, fail_above: float | None) -> None:
+    """Both files, beside the report of the second side."""
+    found.b.run.write(f"{_stem(found)}.json", json.dumps(data(found, fail_above), indent=1) + "\n")
+    found.b.run.write(f"{_stem(found)}.md", text(found))
+
+
+def _stem(found: Diff) -> str:
+    return f"diff-{safe_name(found.a.name)}-{safe_name(found.b.name)}"
+
+
+def file_of(found: Diff) -> str:
+    """Where the Markdown is, or would be."""
+    return f"{found.b.run.path}/{_stem(found)}.md"
+
+
+def verdict(found: Diff, fail_above: float | None) -> FleetError | None:
+    """Why a rollout should stop; None where it need not, or where nothing can be told."""
+    if fail_above is None:
+        return None
+    above = found.above(fail_above)
+    if not above:
+        return None
+    worst = max(above, key=_growth)
+    rest = f"; and {plural(len(above) - 1, 'other')}" if len(above) > 1 else ""
+    return FleetError(
+        f"Clearly slower: the share of {worst.name} grew by more than {fail_above:g} percentage points",
+        sentence(worst) + rest,
+        "look at the report; roll back, or accept it with a higher pyspy_diff_fail_above",
+    )
