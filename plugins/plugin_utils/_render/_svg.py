@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._profile import Profile
 from ._colours import package_of, palette, shaded
-from ._flame import DEEPEST, NARROWEST, Box, Layout, layout, tree
+from ._flame import DEEPEST, NARROWEST, Box, Layout, Node, layout, tree
 from ._templates import template
 from ._text import columns, cut, share, wrap
 
@@ -37,6 +38,17 @@ class Heading:
 
     title: str
     lines: tuple[str, ...] = ()
+
+
+class Look(NamedTuple):
+    """How a frame is drawn: ``title`` is shown when it is pointed at, its first line is the frame's own label."""
+
+    fill: str
+    title: list[str]
+
+
+#: What a picture's colours mean: a colour, and its words.
+Legend = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -58,12 +70,15 @@ class _Swatch:
 
 def render(profile: Profile, heading: Heading) -> str:
     root = tree(profile)
-    plan = layout(root)
-    room = WIDTH - 2 * _MARGIN
-    lines = [line for text in heading.lines for line in wrap(text, int(room / _CHARACTER))]
     weights = _packages(profile)
     tints = palette(weights)
-    legend = _legend(weights, tints, root.total)
+    return drawn(layout(root), heading, _legend(weights, tints, root.total), lambda box: _look(box, root.total, tints))
+
+
+def drawn(plan: Layout, heading: Heading, legend: Legend, look: Callable[[Box], Look]) -> str:
+    """A picture of the rectangles, whatever their colours and titles say."""
+    room = WIDTH - 2 * _MARGIN
+    lines = [line for text in heading.lines for line in wrap(text, int(room / _CHARACTER))]
     top = _MARGIN + 24 + _LINE * (len(lines) + bool(legend)) + 8
     foot = _footnotes(plan)
     return template("flame.svg.j2").render(
@@ -75,9 +90,9 @@ def render(profile: Profile, heading: Heading) -> str:
         title=cut(heading.title, int(room / 9.2)),
         full_title=heading.title,
         lines=lines,
-        legend=legend,
+        legend=_swatches(legend),
         hidden=plan.hidden,
-        rectangles=[_rectangle(box, top, root.total, tints) for box in plan.boxes],
+        rectangles=[_rectangle(box, top, look(box)) for box in plan.boxes],
         foot=foot,
         foot_y=top + plan.levels * _ROW + _LINE,
     )
@@ -95,18 +110,23 @@ def _script() -> str:
     return "".join(f"{line}\n" for line in lines if line).replace("]]>", "]]]]><![CDATA[>")
 
 
-def _rectangle(box: Box, top: int, seconds: float, tints: Mapping[str, str]) -> _Rectangle:
+def _rectangle(box: Box, top: int, look: Look) -> _Rectangle:
     scale = WIDTH - 2 * _MARGIN
     width = box.width * scale
+    label = cut(look.title[0], int((width - 5) / _CHARACTER))
+    title = list(filter(None, look.title))
+    return _Rectangle(f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", look.fill, label, title)
+
+
+def _look(box: Box, seconds: float, tints: Mapping[str, str]) -> Look:
     node = box.node
+    title = [node.name, where(node), f"total {amount(node.total, seconds)}", f"own   {amount(node.own, seconds)}"]
+    return Look(shaded(tints[package_of(node.file)], box.shade), title)
+
+
+def where(node: Node) -> str:
     place = f"{node.file}:{node.line}" if node.line else node.file
-    title = [node.name, f"{place} (hottest line)" if len(node.lines) > 1 else place]
-    title += [f"total {amount(node.total, seconds)}", f"own   {amount(node.own, seconds)}"]
-    label = cut(node.name, int((width - 5) / _CHARACTER))
-    fill = shaded(tints[package_of(node.file)], box.shade)
-    return _Rectangle(
-        f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", fill, label, list(filter(None, title))
-    )
+    return f"{place} (hottest line)" if len(node.lines) > 1 else place
 
 
 def amount(part: float, whole: float) -> str:
@@ -124,16 +144,21 @@ def _packages(profile: Profile) -> dict[str, float]:
     return dict(sorted(own.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _legend(weights: Mapping[str, float], tints: Mapping[str, str], seconds: float) -> list[_Swatch]:
-    """The packages with most own time, side by side as far as the width allows."""
+def _legend(weights: Mapping[str, float], tints: Mapping[str, str], seconds: float) -> Legend:
+    """The packages with most own time."""
+    heaviest = [package for package in weights if weights[package]][:_LEGEND]
+    return [(tints[one], f"{cut(one or 'unknown', 24)} {share(weights[one], seconds)}") for one in heaviest]
+
+
+def _swatches(legend: Legend) -> list[_Swatch]:
+    """Side by side as far as the width allows."""
     swatches: list[_Swatch] = []
     x = float(_MARGIN)
-    for package in [package for package in weights if weights[package]][:_LEGEND]:
-        label = f"{cut(package or 'unknown', 24)} {share(weights[package], seconds)}"
+    for fill, label in legend:
         width = 18 + (columns(label) + 2) * _CHARACTER
         if x + width > WIDTH - _MARGIN:
             break
-        swatches.append(_Swatch(f"{x:.2f}", tints[package], label))
+        swatches.append(_Swatch(f"{x:.2f}", fill, label))
         x += width
     return swatches
 

@@ -1,0 +1,109 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Room "render" of the controller wing (private to the collection): two profiles in one flame graph.
+
+Widths are of one of the two, colours and signs say how its shares differ from the other's. What is in the other alone
+has no width here: so there are two pictures, one with the widths of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .._calls import Function
+from .._profile import Profile
+from ._flame import Box, Node, layout, tree
+from ._svg import Heading, Look, drawn, where
+
+#: Grey, and what it turns into: orange for more and blue for less are told apart by colour-blind readers, too, and all
+#: shades are light enough for black text.
+_SAME, _MORE, _LESS = (0xEE, 0xEE, 0xEE), (0xF5, 0x93, 0x1F), (0x6C, 0xB2, 0xEB)
+#: The least difference that is shown by a sign, and the least that has the full colour: shares of the whole.
+_SHOWN, _FULL = 0.0005, 0.02
+
+
+class Names(NamedTuple):
+    """What the two sides are called."""
+
+    before: str
+    after: str
+
+
+def render_diff(
+    before: Profile,
+    after: Profile,
+    names: Names,
+    heading: Heading,
+    verdicts: Mapping[Function, str],
+    of_before: bool = False,
+) -> str:
+    """Widths are those of ``after``, or ``of_before``; ``verdicts`` has a line for the titles of a function's frames."""
+    first, second = tree(before), tree(after)
+    shown, other = (first, second) if of_before else (second, first)
+    partners = _partners(shown, other)
+    plan = layout(shown)
+
+    def shares(node: Node) -> tuple[Node | None, float, float]:
+        partner = partners[id(node)]
+        here = node.total / shown.total
+        there = partner.total / other.total if partner is not None and other.total else 0.0
+        return (partner, here, there) if of_before else (partner, there, here)
+
+    changes = (shares(box.node) for box in plan.boxes)
+    most = max((abs(right - left) for _partner, left, right in changes), default=0.0)
+    full = max(most, _FULL)
+
+    def look(box: Box) -> Look:
+        partner, left, right = shares(box.node)
+        only = (names.before if of_before else names.after) if partner is None else ""
+        own = _own(box.node, shown), _own(partner, other)
+        title = [
+            _signed(box.node.name, right - left),
+            where(box.node),
+            f"total {_arrow(left, right)}",
+            f"own   {_arrow(*(own if of_before else own[::-1]))}",
+            f"in {only} alone" if only else "",
+            verdicts.get((box.node.name, box.node.file), ""),
+        ]
+        return Look(_colour(right - left, full), title)
+
+    legend = [
+        (_colour(-full, full), f"less: -{100 * full:.1f} points"),
+        (_colour(0.0, full), "the same share"),
+        (_colour(full, full), f"more: +{100 * full:.1f} points"),
+    ]
+    return drawn(plan, heading, legend, look)
+
+
+def _partners(shown: Node, other: Node) -> dict[int, Node | None]:
+    """For each node of the first tree the one in the same place of the second."""
+    found: dict[int, Node | None] = {}
+    waiting: list[tuple[Node, Node | None]] = [(shown, other)]
+    while waiting:
+        node, partner = waiting.pop()
+        found[id(node)] = partner
+        below: Callable[[Function], Node | None] = partner.children.get if partner is not None else lambda _key: None
+        waiting += [(child, below(key)) for key, child in node.children.items()]
+    return found
+
+
+def _own(node: Node | None, root: Node) -> float:
+    return node.own / root.total if node is not None and root.total else 0.0
+
+
+def _signed(name: str, change: float) -> str:
+    return f"{100 * change:+.1f} {name}" if abs(change) >= _SHOWN else name
+
+
+def _arrow(left: float, right: float) -> str:
+    return f"{100 * left:.1f} → {100 * right:.1f} % ({100 * (right - left):+.1f} points)"
+
+
+def _colour(change: float, full: float) -> str:
+    """Half of the way to the full colour at a quarter of the largest change: small ones are to be seen as well."""
+    part = min(1.0, abs(change) / full) ** 0.5 if abs(change) >= _SHOWN else 0.0
+    end = _MORE if change > 0 else _LESS
+    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(_SAME, end, strict=True))
