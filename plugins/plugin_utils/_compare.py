@@ -171,7 +171,7 @@ _Key = tuple[Function, str]
 
 
 def _judged(left: Sequence[Observation], right: Sequence[Observation]) -> list[_Key]:
-    """What is common enough on either side. What is called by everything, or only ever calls, says nothing."""
+    """What is common enough on either side."""
     found: set[_Key] = set()
     for side in (left, right):
         seconds = math.fsum(unit.seconds for unit in side)
@@ -204,8 +204,8 @@ class _Table:
             for row, time in zip(rows, self._times, strict=True)
         ]
         self._squares = [[part * part for part in row] for row in self._extra]
-        self._sum = _column_sums(self._extra)
-        self._sum_of_squares = _column_sums(self._squares)
+        self._sum = _column_sums(self._extra, len(keys))
+        self._sum_of_squares = _column_sums(self._squares, len(keys))
 
     def seed(self) -> int:
         text = repr((self._first, self._times, self._rows))
@@ -232,7 +232,7 @@ class _Table:
             (self._rows[self._first :], self._times[self._first :]),
         ):
             seconds = math.fsum(times) or 1.0
-            sides.append([part / seconds for part in _column_sums(rows)])
+            sides.append([part / seconds for part in _column_sums(rows, len(self._sum))])
         return sides[0], sides[1]
 
     def _studentised(self, deal: Sequence[int]) -> list[float]:
@@ -241,8 +241,8 @@ class _Table:
 
     def _differences(self, deal: Sequence[int]) -> tuple[list[float], list[float]]:
         """Differences of shares, and their standard errors, where the units of ``deal`` are the first side."""
-        some = _column_sums([self._extra[unit] for unit in deal])
-        squares = _column_sums([self._squares[unit] for unit in deal])
+        some = _column_sums([self._extra[unit] for unit in deal], len(self._sum))
+        squares = _column_sums([self._squares[unit] for unit in deal], len(self._sum))
         here = math.fsum(self._times[unit] for unit in deal)
         there = math.fsum(self._times) - here
         if not here or not there:
@@ -267,11 +267,9 @@ def _variance(squares: float, part: float, number: int) -> float:
     return max(0.0, squares - part * part / number) * number / (number - 1) if number > 1 else 0.0
 
 
-def _column_sums(rows: Sequence[Sequence[float]]) -> list[float]:
-    if not rows:
-        return []
-    sums = list(rows[0])
-    for row in rows[1:]:
+def _column_sums(rows: Sequence[Sequence[float]], width: int) -> list[float]:
+    sums = [0.0] * width
+    for row in rows:
         sums = list(map(add, sums, row))
     return sums
 
