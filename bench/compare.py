@@ -4,16 +4,18 @@
 
 """How often a comparison is wrong: an unchanged service called changed, and a planted change not found.
 
-Of a made-up service, in independent tries; and of the demonstration service on hosts of the lab, recorded again and
-again, all recordings compared with each other (so that these tries are not independent of each other).
+Of made-up services, in independent tries, each with other hosts on both sides; and of the demonstration service on
+hosts of the lab, recorded again and again, all recordings compared with each other (so that these tries are not
+independent of each other).
 """
 
 from __future__ import annotations
 
 import json
-import random
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -23,27 +25,55 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._compare import CLEAR,
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import diff
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
 from ansible_collections.pyspy.fleet.tests.lab.hosts import HERE, Fleet
-from ansible_collections.pyspy.fleet.tests.lab.made_workers import HOSTS, SAMPLES, TICK, WORKERS, service
+from ansible_collections.pyspy.fleet.tests.lab.made_workers import SLOW, Service
 
 TRIES = 100
-RECORDINGS, SLOWER, WINDOW = 8, 4, 6
+#: Hosts of both sides, workers of each, seconds.
+SETTINGS = ((10, 10, 4, 30), (10, 10, 4, 10), (4, 4, 8, 30), (4, 4, 4, 30), (2, 6, 4, 30), (1, 3, 8, 30), (1, 3, 4, 30))
+HOSTS, WORKERS, RECORDINGS, SLOWER, WINDOW = 4, 4, 8, 4, 6
 #: Some five percentage points more.
 NEW = "def load_rates():\n    for day in range(4):\n        day * 31 % 7\n\n\ndef add_tax("
 
 
 def main() -> int:
-    print("\n| tries of | workers × seconds | tries | anything clear | the planted change found | its share |")
+    print("\n| tries of | hosts × workers × seconds | tries | anything clear | the change found | its noise, ± |")
     print("|---|---|---|---|---|---|", flush=True)
-    _made_up()
+    for setting in SETTINGS:
+        _made_up(*setting)
     _real()
+    _large()
     return 0
 
 
-def _made_up() -> None:
-    dice = random.Random(20261123)
-    unchanged = [_compare.compare(service(dice), service(dice)) for _try in range(TRIES)]
-    planted = [_compare.compare(service(dice), service(dice, 0.05)) for _try in range(TRIES)]
-    _row("a made-up service", f"{HOSTS} hosts × {WORKERS} × {SAMPLES * TICK:g} s of CPU", unchanged, planted, "slow")
+def _made_up(before: int, after: int, workers: int, seconds: float) -> None:
+    unchanged, planted = [], []
+    for seed in range(TRIES):
+        made = Service(seed)
+        first = made.side("a", before, workers, seconds)
+        unchanged.append(_compare.compare(first, made.side("b", after, workers, seconds)))
+        planted.append(_compare.compare(first, made.side("c", after, workers, seconds, 0.05)))
+    hosts = f"{before}" if before == after else f"{before} and {after}"
+    _row("made-up services", f"{hosts} × {workers} × {seconds:g}", unchanged, planted, SLOW)
+
+
+def _large() -> None:
+    """What a comparison of two large sides costs."""
+    made = Service(1)
+    sides_ = [
+        [one._replace(own={**one.own, **_rare(number)}) for number, one in enumerate(made.side(name, 25, 8, 10))]
+        for name in "ab"
+    ]
+    began = time.monotonic()
+    found = _compare.compare(*sides_)
+    functions = len({function for side in sides_ for one in side for function in one.own})
+    print(
+        f"\n{found.workers[0]} and {found.workers[1]} workers, {functions} functions, of which {len(found.changes)} are"
+        f" judged: {time.monotonic() - began:.1f} s"
+    )
+
+
+def _rare(number: int) -> dict[tuple[str, str], float]:
+    return {(f"rare{number * 7 + step}", "app.py"): 0.01 for step in range(20)}
 
 
 def _real() -> None:
@@ -54,7 +84,7 @@ def _real() -> None:
             host.stop_gunicorn()
         slower = app.replace("def add_tax(", NEW, 1).replace("total += add_tax(", "load_rates(); total += add_tax(")
         changed = _recordings(fleet, Path(folder), SLOWER, slower)
-        where = f"{HOSTS} hosts × {WORKERS} × {WINDOW} s"
+        where = f"{HOSTS} × {WORKERS} × {WINDOW}"
         unchanged = _all(folder, combinations(usual, 2))
         _row("the demonstration service", where, unchanged, _all(folder, product(usual, changed)), "load_rates")
 
@@ -85,7 +115,8 @@ def _all(folder: str, pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
 def _row(what: str, where: str, unchanged: Sequence[Comparison], planted: Sequence[Comparison], name: str) -> None:
     wrong = sum(any(one.verdict == CLEAR for one in found.changes) for found in unchanged)
     shifts = [one.own for found in planted for one in found.changes if one.name == name]
-    right = sum(shift.verdict == CLEAR for shift in shifts)
-    share = 100 * sum(shift.after for shift in shifts) / len(shifts)
+    right = sum(shift.verdict == CLEAR and shift.change > 0 for shift in shifts)
+    change = 100 * statistics.median(shift.change for shift in shifts)
+    noise = 100 * statistics.median(shift.error or 0.0 for shift in shifts)
     tries = f"{len(unchanged)} and {len(planted)}"
-    print(f"| {what} | {where} | {tries} | {wrong} | {right} | {share:.1f} % |", flush=True)
+    print(f"| {what} | {where} | {tries} | {wrong} | {right} (by {change:+.1f} points) | {noise:.1f} |", flush=True)

@@ -5,25 +5,25 @@
 """Room "compare" of the controller wing (private to the collection): what changed between two sides, and is it clear.
 
 A side is the workers of a run, of a group, of a version. Shares of functions are set side by side: own time, and time
-with what is called. Samples of one worker hang together, and workers of one host too, so chance is judged by hosts
-where there are enough of them, else by workers: they are dealt out to the two sides again and again as if nothing had
-changed, and how far all functions together then differ at most is how far noise goes. So a change is *clear* only where
-it is beyond what three of a hundred unchanged comparisons would show anywhere in the whole table (a permutation test of
-the largest studentised difference; Westfall and Young 1993, on the control of the family of all functions). Pure.
+with what is called. Samples of one worker hang together, so chance is judged by workers: they are dealt out to the two
+sides again and again as if nothing had changed, and how far all functions together then differ at most, in standard
+errors, is how far noise goes (a permutation test of the largest studentised difference, which holds for the family of
+all functions: Westfall and Young 1993). Workers of one host hang together too, which dealing out does not see: how much
+shows in how far hosts of one side differ, and makes the standard errors larger (the design effect of cluster samples:
+Kish 1965). Pure.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from operator import add
+from operator import mul
 from typing import NamedTuple
 
 from ._calls import Calls, Function
+from ._resample import Deck, deals
 from ._spread import usages
 
 #: How often an unchanged comparison may call anything clear.
@@ -31,11 +31,9 @@ CHANCE = 0.03
 #: Ways to deal out that are tried; all of them where there are fewer.
 DEALS = 1000
 #: Functions with less than this share on both sides are not judged: each makes noise for all others.
-SMALLEST = 0.002
+SMALLEST = 0.005
 #: Half a percentage point at three standard errors: below it a difference is nothing to anybody, however sure.
 _FLOOR = 0.005 / 3
-#: Hosts of the smaller side, and of both, from which on hosts are what is dealt out.
-_HOSTS, _HOSTS_IN_ALL = 4, 10
 
 CLEAR, NOISE, FEW = "clear", "within noise", "too few workers"
 
@@ -88,19 +86,20 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """``changes`` has the clear ones first, then the largest. ``unit`` is what chance was judged by: hosts or workers.
+    """``changes`` has the clear ones first, then the largest. ``workers`` and ``hosts`` are how many each side has.
 
-    ``counts`` is how many of them each side has, ``deals`` how many ways there are to deal them out anew.
+    ``by_hosts`` tells whether hosts of one side could be set beside each other: where not, what differs between hosts
+    cannot be told from a change.
     """
 
-    unit: str
-    counts: tuple[int, int]
-    deals: int
+    workers: tuple[int, int]
+    hosts: tuple[int, int]
+    by_hosts: bool
     changes: tuple[Change, ...]
 
     @property
     def enough(self) -> bool:
-        return _enough(*self.counts)
+        return _enough(*self.workers)
 
 
 def observations(tree: Calls) -> list[Observation]:
@@ -119,46 +118,26 @@ def observations(tree: Calls) -> list[Observation]:
 
 def compare(before: Sequence[Observation], after: Sequence[Observation]) -> Comparison:
     """The same observations always give the same result."""
-    unit, (left, right) = _units(before, after)
-    keys = _judged(left, right)
-    counts = (len(left), len(right))
-    table = _Table(left, right, keys)
-    limit = table.limit(_deals(*counts, seed=table.seed())) if _enough(*counts) else None
-    shifts = dict(zip(keys, table.shifts(limit), strict=True))
-    functions = sorted({function for function, _which in keys})
+    keys = _judged(before, after)
+    sides = (_Side(before, keys), _Side(after, keys))
+    workers, hosts = (len(before), len(after)), (len(sides[0].hosts), len(sides[1].hosts))
+    limit = _limit(*sides) if keys and _enough(*workers) else None
+    errors = _errors(sides) if limit is not None else [0.0] * len(keys)
+    shifts = {
+        key: Shift(left, right, None if limit is None else limit * error)
+        for key, left, right, error in zip(keys, sides[0].shares, sides[1].shares, errors, strict=True)
+    }
     none = Shift(0.0, 0.0, 0.0 if limit is not None else None)
     changes = [
         Change(*function, shifts.get((function, "own"), none), shifts.get((function, "total"), none))
-        for function in functions
+        for function in sorted({function for function, _which in keys})
     ]
     changes.sort(key=lambda one: (one.verdict != CLEAR, -_size(one), one.name, one.file))
-    return Comparison(unit, counts, math.comb(sum(counts), counts[0]), tuple(changes))
+    return Comparison(workers, hosts, max(hosts) > 1, tuple(changes))
 
 
 def _size(change: Change) -> float:
     return max(abs(change.own.change), abs(change.total.change))
-
-
-def _units(
-    before: Sequence[Observation], after: Sequence[Observation]
-) -> tuple[str, tuple[list[Observation], list[Observation]]]:
-    """Hosts where there are enough, else workers."""
-    hosts = (_by_host(before), _by_host(after))
-    fewest, every = min(map(len, hosts)), sum(map(len, hosts))
-    if fewest >= _HOSTS or (every >= _HOSTS_IN_ALL and _enough(*map(len, hosts))):
-        return "hosts", hosts
-    return "workers", (list(before), list(after))
-
-
-def _by_host(workers: Sequence[Observation]) -> list[Observation]:
-    found: dict[str, tuple[float, dict[Function, float], dict[Function, float]]] = {}
-    for worker in workers:
-        seconds, own, total = found.get(worker.host, (0.0, {}, {}))
-        for mine, others in ((own, worker.own), (total, worker.total)):
-            for function, spent in others.items():
-                mine[function] = mine.get(function, 0.0) + spent
-        found[worker.host] = (seconds + worker.seconds, own, total)
-    return [Observation(host, *row) for host, row in sorted(found.items())]
 
 
 def _enough(left: int, right: int) -> bool:
@@ -166,7 +145,7 @@ def _enough(left: int, right: int) -> bool:
     return (2 if left == right else 1) / math.comb(left + right, left) <= CHANCE if left and right else False
 
 
-#: A column of the table: a function, and whether its own or its total time.
+#: A column: a function, and whether its own or its total time.
 _Key = tuple[Function, str]
 
 
@@ -184,103 +163,94 @@ def _judged(left: Sequence[Observation], right: Sequence[Observation]) -> list[_
     return sorted(found)
 
 
-class _Table:
-    """Seconds of each unit (row) in each key (column), the first side's rows first."""
+class _Side:
+    """The workers of a side (rows), their seconds in each key (columns), and what they differ from the side's shares.
 
-    def __init__(self, left: Sequence[Observation], right: Sequence[Observation], keys: Sequence[_Key]) -> None:
-        units = [*left, *right]
-        self._first = len(left)
-        self._times = [unit.seconds for unit in units]
-        rows = [
-            [(unit.own if which == "own" else unit.total).get(function, 0.0) for function, which in keys]
-            for unit in units
+    ``squares`` are the sums of squared differences, ``between`` the part of them that is between hosts.
+    """
+
+    def __init__(self, workers: Sequence[Observation], keys: Sequence[_Key]) -> None:
+        self.times = [worker.seconds for worker in workers]
+        self.rows = [
+            [(worker.own if which == "own" else worker.total).get(function, 0.0) for function, which in keys]
+            for worker in workers
         ]
-        whole = math.fsum(self._times)
-        pooled = [math.fsum(column) / whole for column in zip(*rows, strict=True)] if rows else []
-        self._rows = rows
-        # What each unit has more than its part of the pooled share: differences of shares are sums of these.
-        self._extra = [
-            [part - share * time for part, share in zip(row, pooled, strict=True)]
-            for row, time in zip(rows, self._times, strict=True)
-        ]
-        self._squares = [[part * part for part in row] for row in self._extra]
-        self._sum = _column_sums(self._extra, len(keys))
-        self._sum_of_squares = _column_sums(self._squares, len(keys))
+        self.hosts: dict[str, list[int]] = {}
+        for number, worker in enumerate(workers):
+            self.hosts.setdefault(worker.host, []).append(number)
+        seconds = math.fsum(self.times) or 1.0
+        self.shares, self.squares, self.between = ([0.0] * len(keys) for _each in range(3))
+        for place, column in enumerate(zip(*self.rows, strict=True)):
+            share = self.shares[place] = math.fsum(column) / seconds
+            extra = [part - share * time for part, time in zip(column, self.times, strict=True)]
+            self.squares[place] = math.fsum(map(mul, extra, extra))
+            self.between[place] = math.fsum(
+                math.fsum(extra[number] for number in host) ** 2 / len(host) for host in self.hosts.values()
+            )
+        #: What a variance of one worker's difference is multiplied with to be that of a share.
+        self.weight = len(self.times) / seconds**2
 
-    def seed(self) -> int:
-        text = repr((self._first, self._times, self._rows))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    @property
+    def inside(self) -> int:
+        """Degrees of freedom within hosts."""
+        return len(self.times) - len(self.hosts)
 
-    def limit(self, deals: Iterator[Sequence[int]]) -> float:
-        """The largest studentised difference anywhere, which no more than :data:`CHANCE` of the deals exceed."""
-        largest = sorted(max(self._studentised(deal), default=0.0) for deal in deals)
-        return largest[-1 - math.floor(CHANCE * len(largest))]
-
-    def shifts(self, limit: float | None) -> list[Shift]:
-        first = range(self._first)
-        found = []
-        before, after = self._shares()
-        _differences, errors = self._differences(first)
-        for left, right, error in zip(before, after, errors, strict=True):
-            found.append(Shift(left, right, None if limit is None else limit * error))
-        return found
-
-    def _shares(self) -> tuple[list[float], list[float]]:
-        sides = []
-        for rows, times in (
-            (self._rows[: self._first], self._times[: self._first]),
-            (self._rows[self._first :], self._times[self._first :]),
-        ):
-            seconds = math.fsum(times) or 1.0
-            sides.append([part / seconds for part in _column_sums(rows, len(self._sum))])
-        return sides[0], sides[1]
-
-    def _studentised(self, deal: Sequence[int]) -> list[float]:
-        differences, errors = self._differences(deal)
-        return [abs(difference) / error for difference, error in zip(differences, errors, strict=True)]
-
-    def _differences(self, deal: Sequence[int]) -> tuple[list[float], list[float]]:
-        """Differences of shares, and their standard errors, where the units of ``deal`` are the first side."""
-        some = _column_sums([self._extra[unit] for unit in deal], len(self._sum))
-        squares = _column_sums([self._squares[unit] for unit in deal], len(self._sum))
-        here = math.fsum(self._times[unit] for unit in deal)
-        there = math.fsum(self._times) - here
-        if not here or not there:
-            return [0.0] * len(some), [_FLOOR] * len(some)
-        few, many = len(deal), len(self._times) - len(deal)
-        differences, errors = [], []
-        for part, every, square, all_squares in zip(some, self._sum, squares, self._sum_of_squares, strict=True):
-            differences.append((every - part) / there - part / here)
-            one = _variance(square, part, few) / here**2
-            other = _variance(all_squares - square, every - part, many) / there**2
-            if few == 1 or many == 1:
-                # One unit says nothing of how much its like differ: the other side does, for both.
-                one, other = (
-                    (other * (there / here) ** 2 / many, other) if few == 1 else (one, one * (here / there) ** 2 / few)
-                )
-            errors.append(math.sqrt(one + other + _FLOOR**2))
-        return differences, errors
+    @property
+    def crowd(self) -> float:
+        """How many workers the host of a worker has, on average."""
+        return sum(len(host) ** 2 for host in self.hosts.values()) / (len(self.times) or 1)
 
 
-def _variance(squares: float, part: float, number: int) -> float:
-    """Of a sum of so many independent parts, from the parts' own sum and sum of squares."""
-    return max(0.0, squares - part * part / number) * number / (number - 1) if number > 1 else 0.0
+def _limit(left: _Side, right: _Side) -> float:
+    """The largest studentised difference anywhere, which no more than :data:`CHANCE` of the deals exceed."""
+    text = repr((left.times, left.rows, right.times, right.rows))
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    deck = Deck([*left.times, *right.times], [*left.rows, *right.rows], _FLOOR)
+    largest = sorted(deck.largest(deal) for deal in deals(len(left.times), len(right.times), DEALS, seed))
+    return largest[-1 - math.floor(CHANCE * len(largest))]
 
 
-def _column_sums(rows: Sequence[Sequence[float]], width: int) -> list[float]:
-    sums = [0.0] * width
-    for row in rows:
-        sums = list(map(add, sums, row))
-    return sums
+def _errors(sides: tuple[_Side, _Side]) -> list[float]:
+    """The standard error of each difference of shares."""
+    within = [_within(sides, column) for column in range(len(sides[0].shares))]
+    hosts = _hosts(sides, within)
+    found = []
+    for column, (common, unlike) in enumerate(zip(within, hosts, strict=True)):
+        pooled, apart = 0.0, 0.0
+        for side in sides:
+            own = (side.squares[column] - side.between[column]) / side.inside if side.inside else common
+            usual = side.weight * (common + side.crowd * unlike)
+            pooled += usual
+            apart += usual * own / common if common else usual
+        # Few workers with much to differ in beside many with little: the pooled variance is that of the many.
+        found.append(math.sqrt(max(pooled, apart) + _FLOOR**2))
+    return found
 
 
-def _deals(left: int, right: int, seed: int) -> Iterator[Sequence[int]]:
-    """Which units are the first side: as it was, and dealt out anew."""
-    units = left + right
-    if math.comb(units, left) <= DEALS:
-        yield from combinations(range(units), left)
-        return
-    yield range(left)
-    dice = random.Random(seed)
-    for _deal in range(DEALS - 1):
-        yield dice.sample(range(units), left)
+def _within(sides: tuple[_Side, _Side], column: int) -> float:
+    """The variance of a worker among those of its own host; among all of its side where hosts have one worker."""
+    squares = math.fsum(side.squares[column] for side in sides)
+    inside = sum(side.inside for side in sides)
+    if not inside:
+        return squares / (sum(len(side.times) for side in sides) - 2)
+    return max(0.0, squares - math.fsum(side.between[column] for side in sides)) / inside
+
+
+def _hosts(sides: tuple[_Side, _Side], within: Sequence[float]) -> list[float]:
+    """The variance of hosts beside that of their workers, in each column.
+
+    With a handful of hosts one column says little of it; all together say more, but miss what is odd about one. So
+    the larger of both is taken.
+    """
+    free = sum(len(side.hosts) - 1 for side in sides)
+    if not free or not any(side.inside for side in sides):
+        return [0.0] * len(within)
+    crowd = sum(len(side.times) - side.crowd for side in sides) / free
+    every = [math.fsum(side.squares[column] for side in sides) for column in range(len(within))]
+    extra = [
+        (math.fsum(side.between[column] for side in sides) / free - among) / crowd
+        for column, among in enumerate(within)
+    ]
+    shares = [one / all_of for one, all_of in zip(extra, every, strict=True) if all_of]
+    usual = math.fsum(shares) / len(shares) if shares else 0.0
+    return [max(0.0, one, usual * all_of) for one, all_of in zip(extra, every, strict=True)]

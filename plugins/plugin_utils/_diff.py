@@ -103,7 +103,7 @@ def lines(found: Diff, file: str, width: int) -> list[str]:
     text += row("Before", _who(found.a, found.measures[0]), width) + row(
         "After", _who(found.b, found.measures[1]), width
     )
-    text += row("Noise", noise(found.comparison), width)
+    text += row("Noise", noise(found), width)
     text += [line for note in found.notes for line in row("Note", note, width)]
     label = "Clear"
     for change in found.clear[:_MOST_LINES]:
@@ -124,13 +124,18 @@ def _who(side: Side, measure: str) -> str:
     return f"{side.name}: {who}; {measure}"
 
 
-def noise(comparison: Comparison) -> str:
-    a, b = comparison.counts
-    among = f"{a} and {plural(b, comparison.unit.removesuffix('s'))}"
+def noise(found: Diff) -> str:
+    """What chance was judged by."""
+    comparison = found.comparison
+    (a, b), hosts = comparison.workers, comparison.hosts
+    among = f"{a} and {plural(b, 'worker')}"
     if not comparison.enough:
         return f"{among} are too few to tell a change from noise; profile more of them at once"
-    by_workers = "" if comparison.unit == "hosts" else "; what differs between hosts anyway counts as change"
-    return f"judged by how {among} differ among each other{by_workers}"
+    if comparison.by_hosts:
+        return f"judged by how {among} differ among each other, and the hosts of each side ({hosts[0]} and {hosts[1]})"
+    same = {target.host for target in found.a.targets} == {target.host for target in found.b.targets}
+    what = "" if same else "; what differs between the two hosts anyway counts as change"
+    return f"judged by how {among} differ among each other{what}"
 
 
 def sentence(change: Change) -> str:
@@ -155,7 +160,7 @@ def text(found: Diff) -> str:
         "",
         f"- **Before**: {markdown(_who(found.a, found.measures[0]))}",
         f"- **After**: {markdown(_who(found.b, found.measures[1]))}",
-        f"- **Noise**: {markdown(noise(found.comparison))}",
+        f"- **Noise**: {markdown(noise(found))}",
         *(f"- **Note**: {markdown(note)}" for note in found.notes),
         "",
         "| function | where | own | change | total | change | verdict |",
@@ -173,7 +178,7 @@ def data(found: Diff, fail_above: float | None) -> JsonObject:
         "a": _side_data(found.a, found.measures[0]),
         "b": _side_data(found.b, found.measures[1]),
         "measure": found.kind,
-        "judged_by": found.comparison.unit,
+        "by_hosts": found.comparison.by_hosts,
         "enough": found.comparison.enough,
         "clear": len(found.clear),
         "fail_above": fail_above,
