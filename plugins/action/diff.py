@@ -12,14 +12,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyspy.fleet.plugins.modules.diff import ARGUMENT_SPEC
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import (
-    Diff,
-    diff,
-    file_of,
-    lines,
-    verdict,
-    write,
-)
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, diff, lines, verdict
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
 

@@ -80,10 +80,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 diff:
-  description: Path of the comparison in Markdown, beside the report of the second side. Its JSON lies beside it.
+  description:
+    - Path of the comparison's page, beside the report of the second side.
+    - Its JSON, its Markdown and two flame graphs lie beside it, and have the same beginning of their names.
   returned: when both sides could be compared
   type: str
-  sample: /home/me/pyspy-runs/20261122T093800Z-profile-web/diff-web-canary.md
+  sample: /home/me/pyspy-runs/20261122T093800Z-profile-web/diff-web-canary.html
 enough:
   description: Were there enough workers to tell changes from noise?
   returned: when both sides could be compared

@@ -4,12 +4,11 @@
 
 """Room "diff" of the controller wing (private to the collection): a comparison for people and for machines.
 
-It is written beside the report of the second side's run: ``diff-<a>-<b>.md`` and ``.json``.
+What is found, in words for a terminal, as Markdown, and as figures; ``_diff_files`` puts them into files.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,13 +18,12 @@ from ._errors import FleetError
 from ._graphs import Target
 from ._profile import KINDS, Profile, describe
 from ._render._text import code, cut, markdown, place, plural, row
-from ._run import safe_name
 from ._sides import Side
 from ._stacks import normal_path
 from ._wire import JsonObject, Measure
 
 #: Rows on the first screen and in the Markdown; the JSON has all.
-_MOST_LINES, _MOST_ROWS = 10, 100
+_MOST_LINES, MOST_ROWS = 10, 100
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,7 @@ def _growth(change: Change) -> float:
 def lines(found: Diff, file: str, width: int) -> list[str]:
     """The first screen."""
     text = ["", cut(f"Changes from {found.a.name} to {found.b.name}", width), ""]
-    text += row("Before", _who(found.a, found.measures[0]), width) + row(
-        "After", _who(found.b, found.measures[1]), width
-    )
+    text += row("Before", who(found.a, found.measures[0]), width) + row("After", who(found.b, found.measures[1]), width)
     text += row("Noise", noise(found), width)
     text += [line for note in found.notes for line in row("Note", note, width)]
     label = "Clear"
@@ -118,7 +114,7 @@ def lines(found: Diff, file: str, width: int) -> list[str]:
     return [*text, *row("Diff", file, width)]
 
 
-def _who(side: Side, measure: str) -> str:
+def who(side: Side, measure: str) -> str:
     samples = sum(target.profile.samples for target in side.targets)
     who = f"{plural(side.workers, 'worker')} on {plural(side.hosts, 'host')}, {samples} samples"
     return f"{side.name}: {who}; {measure}"
@@ -141,7 +137,7 @@ def noise(found: Diff) -> str:
 def sentence(change: Change) -> str:
     """``+5.1 ± 1.2 points in price (shop/price.py): own 12.0 → 17.1 %, total 12.0 → 17.1 %``."""
     where = f"{change.name} ({place(change.file, 0)})"
-    return f"{points(change.shift)} in {where}: own {_arrow(change.own)}, total {_arrow(change.total)}"
+    return f"{points(change.shift)} in {where}: own {arrow(change.own)}, total {arrow(change.total)}"
 
 
 def points(shift: Shift) -> str:
@@ -149,7 +145,7 @@ def points(shift: Shift) -> str:
     return f"{100 * shift.change:+.1f}{error} points"
 
 
-def _arrow(shift: Shift) -> str:
+def arrow(shift: Shift) -> str:
     return f"{100 * shift.before:.1f} → {100 * shift.after:.1f} %"
 
 
@@ -158,16 +154,16 @@ def text(found: Diff) -> str:
     parts = [
         f"# {markdown(f'Changes from {found.a.name} to {found.b.name}')}",
         "",
-        f"- **Before**: {markdown(_who(found.a, found.measures[0]))}",
-        f"- **After**: {markdown(_who(found.b, found.measures[1]))}",
+        f"- **Before**: {markdown(who(found.a, found.measures[0]))}",
+        f"- **After**: {markdown(who(found.b, found.measures[1]))}",
         f"- **Noise**: {markdown(noise(found))}",
         *(f"- **Note**: {markdown(note)}" for note in found.notes),
         "",
         "| function | where | own | change | total | change | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in found.comparison.changes[:_MOST_ROWS]:
-        shown = (code(one.name), code(one.file), _arrow(one.own), points(one.own), _arrow(one.total), points(one.total))
+    for one in found.comparison.changes[:MOST_ROWS]:
+        shown = (code(one.name), code(one.file), arrow(one.own), points(one.own), arrow(one.total), points(one.total))
         parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in (*shown, one.verdict)) + " |")
     return "\n".join(parts) + "\n"
 
@@ -190,8 +186,7 @@ def data(found: Diff, fail_above: float | None) -> JsonObject:
 
 def _side_data(side: Side, measure: str) -> JsonObject:
     samples = sum(target.profile.samples for target in side.targets)
-    began = min((target.began for target in side.targets if target.began is not None), default=None)
-    ended = max((target.ended for target in side.targets if target.ended is not None), default=None)
+    began, ended = window(side)
     return {
         "name": side.name,
         "run": side.run.name,
@@ -204,6 +199,13 @@ def _side_data(side: Side, measure: str) -> JsonObject:
     }
 
 
+def window(side: Side) -> tuple[float | None, float | None]:
+    """From the first to the last second of a side, by the clocks of its hosts."""
+    began = min((target.began for target in side.targets if target.began is not None), default=None)
+    ended = max((target.ended for target in side.targets if target.ended is not None), default=None)
+    return began, ended
+
+
 def _change_data(change: Change) -> JsonObject:
     return {
         "name": change.name,
@@ -212,21 +214,6 @@ def _change_data(change: Change) -> JsonObject:
         "own": {**change.own._asdict(), "verdict": change.own.verdict},
         "total": {**change.total._asdict(), "verdict": change.total.verdict},
     }
-
-
-def write(found: Diff, fail_above: float | None) -> None:
-    """Both files, beside the report of the second side."""
-    found.b.run.write(f"{_stem(found)}.json", json.dumps(data(found, fail_above), indent=1) + "\n")
-    found.b.run.write(f"{_stem(found)}.md", text(found))
-
-
-def _stem(found: Diff) -> str:
-    return f"diff-{safe_name(found.a.name)}-{safe_name(found.b.name)}"
-
-
-def file_of(found: Diff) -> str:
-    """Where the Markdown is, or would be."""
-    return f"{found.b.run.path}/{_stem(found)}.md"
 
 
 def verdict(found: Diff, fail_above: float | None) -> FleetError | None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room "render" of the controller wing (private to the collection): two profiles in one flame graph.
+"""Room "render" of the controller wing (private to the collection): two profiles in one flame graph, and the page.
 
 Widths are of one of the two, colours and signs say how its shares differ from the other's. What is in the other alone
 has no width here: so there are two pictures, one with the widths of each.
@@ -10,19 +10,26 @@ has no width here: so there are two pictures, one with the widths of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from .._calls import Function
+from .._compare import Change
 from .._profile import Profile
 from ._flame import Box, Node, layout, tree
+from ._page import _hash, _style
 from ._svg import Heading, Look, drawn, where
+from ._templates import template
 
 #: Grey, and what it turns into: orange for more and blue for less are told apart by colour-blind readers, too, and all
 #: shades are light enough for black text.
 _SAME, _MORE, _LESS = (0xEE, 0xEE, 0xEE), (0xF5, 0x93, 0x1F), (0x6C, 0xB2, 0xEB)
 #: The least difference that is shown by a sign, and the least that has the full colour: shares of the whole.
 _SHOWN, _FULL = 0.0005, 0.02
+#: Rows of the page's table; the JSON has all.
+_MOST_ROWS = 100
 
 
 class Names(NamedTuple):
@@ -40,7 +47,7 @@ def render_diff(
     verdicts: Mapping[Function, str],
     of_before: bool = False,
 ) -> str:
-    """Widths are those of ``after``, or ``of_before``; ``verdicts`` has a line for the titles of a function's frames."""
+    """Widths are those of ``after``, or ``of_before``; ``verdicts`` has a line about each function."""
     first, second = tree(before), tree(after)
     shown, other = (first, second) if of_before else (second, first)
     partners = _partners(shown, other)
@@ -107,3 +114,23 @@ def _colour(change: float, full: float) -> str:
     part = min(1.0, abs(change) / full) ** 0.5 if abs(change) >= _SHOWN else 0.0
     end = _MORE if change > 0 else _LESS
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(_SAME, end, strict=True))
+
+
+def page(
+    heading: str,
+    facts: Sequence[tuple[str, str]],
+    changes: Sequence[Change],
+    graphs: tuple[str, str],
+    files: Sequence[str],
+) -> str:
+    """All in one file, without scripts. ``facts`` are labels and texts, ``graphs`` what :func:`render_diff` gave."""
+    return template("diff.html.j2").render(
+        heading=heading,
+        facts=facts,
+        changes=changes[:_MOST_ROWS],
+        more=max(0, len(changes) - _MOST_ROWS),
+        graphs=[Markup(graph) for graph in graphs],
+        files=files,
+        style=Markup(_style()),
+        style_hash=_hash(_style()),
+    )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, diff, file_of, lines, text, verdict, write
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, diff, lines, text, verdict
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
@@ -138,5 +140,25 @@ def test_the_files(service: Run) -> None:
     assert (content["clear"], content["above"], content["enough"]) == (4, ["slow"], True)
     first = content["functions"][0]
     assert (first["name"], first["own"]["verdict"], first["own"]["after"]) == ("slow", "clear", pytest.approx(0.4))
-    assert Path(file_of(found)).read_text() == text(found)
+    assert Path(file_of(found)).with_suffix(".md").read_text() == text(found)
     assert "| `slow` | `shop/rates.py` | 0.0 → 40.0 % |" in text(found)
+
+
+def test_the_page_and_the_graphs(service: Run) -> None:
+    found = compared(service, "web", "canary")
+    write(found, None)
+    page = Path(file_of(found)).read_text()
+    assert page.count("<svg xmlns=") == 2 and "<script" not in page
+    assert "2 workers of canary left out of web" in page and "Clear</dt><dd>+40.0 ± 0.2 points in slow" in page
+    after, before = (Path(service.path, f"diff-web-canary{end}").read_text() for end in (".svg", "-baseline.svg"))
+    # What is new has a width in the second picture alone, and is said to be new.
+    assert ">+40.0 slow<" in after and "in canary alone" in after and "slow" not in before.partition("<script>")[0]
+    assert "everywhere: own +40.0 ± 0.2 points, total +40.0 ± 0.2 points: clear" in after
+    for name in files_of_links(page):
+        assert Path(service.path, name).is_file()
+
+
+def files_of_links(page: str) -> list[str]:
+    found = re.findall(r'href="\./([^"]+)"', page)
+    assert len(found) == 4
+    return found

@@ -1,0 +1,58 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tests of a comparison's page and graphs in a real browser."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import diff
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
+from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
+from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
+from ansible_collections.pyspy.fleet.tests.lab.made_run import made_hostile, made_service
+
+
+def compared(run: Run, a: str, b: str) -> Path:
+    found = diff(*sides((a, b), os.path.dirname(run.path), "latest", lambda _host, _name: None))
+    write(found, 5.0)
+    return Path(file_of(found))
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compared(made_service(tmp_path_factory.mktemp("service")), "web", "canary")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_the_page(chromium: Browser, page_file: Path, width: int, dark: bool, tmp_path: Path) -> None:
+    page = chromium.open(page_file, width=width, dark=dark)
+    assert page.title() == "Changes from web to canary"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert chromium.colours(page.screenshot(path=tmp_path / "diff.png", full_page=True)) > 20
+    assert page.locator("tbody tr").first.inner_text().split("\t")[:2] == ["clear", "slow"]
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("end", [".svg", "-baseline.svg"])
+def test_the_graphs_can_be_searched(chromium: Browser, page_file: Path, end: str) -> None:
+    page = chromium.open(page_file.with_name(page_file.stem + end))
+    page.locator("input").first.fill("slow")
+    wanted = "Matched: 40.0 %" if end == ".svg" else "Matched: 0.0 %"
+    page.get_by_text(wanted).wait_for()
+
+
+def test_hostile_names_run_nothing(chromium: Browser, tmp_path: Path) -> None:
+    for number, text in enumerate(PAYLOADS):
+        run = made_hostile(tmp_path / str(number), text)
+        file = compared(run, "host=web-02", "latest")
+        for one in (file, file.with_suffix(".svg"), file.with_name(f"{file.stem}-baseline.svg")):
+            page = chromium.open(one)
+            assert page.evaluate("'ran' in window") is False, text
+            page.context.close()
