@@ -253,4 +253,6 @@ def _hosts(sides: tuple[_Side, _Side], within: Sequence[float]) -> list[float]:
     ]
     shares = [one / all_of for one, all_of in zip(extra, every, strict=True) if all_of]
     usual = math.fsum(shares) / len(shares) if shares else 0.0
-    return [max(0.0, one, usual * all_of) for one, all_of in zip(extra, every, strict=True)]
+    # What so few hosts differ among each other is itself uncertain by about this.
+    unsure = 1 + 2 / free
+    return [unsure * max(0.0, one, usual * all_of) for one, all_of in zip(extra, every, strict=True)]

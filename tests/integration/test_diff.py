@@ -60,7 +60,9 @@ def busy() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def baseline(busy: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    done = play(busy, tmp_path_factory.mktemp("runs"), "profile", pyspy_pattern="gunicorn", pyspy_duration=8)
+    done = play(
+        busy, tmp_path_factory.mktemp("runs"), "profile", pyspy_pattern="gunicorn", pyspy_duration=8, pyspy_max_load=0
+    )
     assert done.code == 0, done.text
     return done.folder.resolve()  # while it is the latest
 
@@ -76,6 +78,7 @@ def rollout(fleet: Fleet, baseline: Path, folder: Path, release: str) -> Outcome
         "baseline": baseline.name,
         "pyspy_pattern": "gunicorn",
         "pyspy_duration": 8,
+        "pyspy_max_load": 0,
         "pyspy_output_dir": str(baseline.parent),
     }
     return outcome(

@@ -10,7 +10,7 @@ has no width here: so there are two pictures, one with the widths of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -51,17 +51,13 @@ def render_diff(
     first, second = tree(before), tree(after)
     shown, other = (first, second) if of_before else (second, first)
     partners = _partners(shown, other)
-    plan = layout(shown)
+    # Both pictures have one scale.
+    full = max(_FULL, _most(first, second), _most(second, first))
 
     def shares(node: Node) -> tuple[Node | None, float, float]:
         partner = partners[id(node)]
-        here = node.total / shown.total
-        there = partner.total / other.total if partner is not None and other.total else 0.0
+        here, there = _total(node, shown), _total(partner, other)
         return (partner, here, there) if of_before else (partner, there, here)
-
-    changes = (shares(box.node) for box in plan.boxes)
-    most = max((abs(right - left) for _partner, left, right in changes), default=0.0)
-    full = max(most, _FULL)
 
     def look(box: Box) -> Look:
         partner, left, right = shares(box.node)
@@ -82,19 +78,29 @@ def render_diff(
         (_colour(0.0, full), "the same share"),
         (_colour(full, full), f"more: +{100 * full:.1f} points"),
     ]
-    return drawn(plan, heading, legend, look)
+    return drawn(layout(shown), heading, legend, look)
 
 
 def _partners(shown: Node, other: Node) -> dict[int, Node | None]:
-    """For each node of the first tree the one in the same place of the second."""
-    found: dict[int, Node | None] = {}
+    """For each node of the first tree, by its identity, the one in the same place of the second."""
+    return {id(node): partner for node, partner in _pairs(shown, other)}
+
+
+def _pairs(shown: Node, other: Node) -> Iterator[tuple[Node, Node | None]]:
     waiting: list[tuple[Node, Node | None]] = [(shown, other)]
     while waiting:
         node, partner = waiting.pop()
-        found[id(node)] = partner
-        below: Callable[[Function], Node | None] = partner.children.get if partner is not None else lambda _key: None
-        waiting += [(child, below(key)) for key, child in node.children.items()]
-    return found
+        yield node, partner
+        below: Mapping[Function, Node] = partner.children if partner is not None else {}
+        waiting += [(child, below.get(key)) for key, child in node.children.items()]
+
+
+def _most(shown: Node, other: Node) -> float:
+    return max(abs(_total(node, shown) - _total(partner, other)) for node, partner in _pairs(shown, other))
+
+
+def _total(node: Node | None, root: Node) -> float:
+    return node.total / root.total if node is not None and root.total else 0.0
 
 
 def _own(node: Node | None, root: Node) -> float:
