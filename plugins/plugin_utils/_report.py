@@ -64,7 +64,8 @@ def build(run: Run, context: Context) -> Summary:
         stacks, unread = _stacks_report.read(run, records, context.order)
         summary = Summary(context.job, context.title, context.reason, run.path)
         summary = count(summary, records, context.hosts)
-        summary = replace(summary, warnings=(*(str(error) for error in broken), *warnings, *unread))
+        told = [f"{record.host}: {warning}" for record in records for warning in record.warnings]
+        summary = replace(summary, warnings=(*(str(error) for error in broken), *told, *warnings, *unread))
         summary = _write(run, context, records, targets, summary, stacks)
         run.write_state(_STATE, json.dumps({"digest": digest, "summary": summary.to_json()}).encode())
     return replace(summary, rendered=True)

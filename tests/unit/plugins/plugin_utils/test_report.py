@@ -336,6 +336,13 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
     assert "web-02" in content
 
 
+def test_what_hosts_warn_of_is_told_by_name(run: Run) -> None:
+    add(run, "web-01", capture(), warnings=("recording ab12 is too young",))
+    summary = build(run, Context())
+    assert summary.warnings == ("web-01: recording ab12 is too young",)
+    assert "web-01: recording ab12 is too young" in text(run, "index.html")
+
+
 def test_hostile_texts_stay_text_everywhere(run: Run) -> None:
     hostile = replace(capture("failed", name=HOSTILE), reason=HOSTILE, detail=HOSTILE, remedy=HOSTILE, notes=(HOSTILE,))
     skipped = Selection((hostile.process,), (process(name=HOSTILE),), (HOSTILE,))
