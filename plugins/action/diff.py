@@ -61,4 +61,4 @@ def _result(found: Diff) -> dict[str, Any]:
         shift = change.shift
         error = None if shift.error is None else round(100 * shift.error, 2)
         clear.append({"name": change.name, "file": change.file, "change": round(100 * shift.change, 2), "error": error})
-    return {"diff": file_of(found), "enough": found.comparison.enough, "clear": clear}
+    return {"diff": file_of(found), "enough": found.comparison.enough, "clear_changes": clear}

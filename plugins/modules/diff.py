@@ -91,7 +91,7 @@ enough:
   returned: when both sides could be compared
   type: bool
   sample: true
-clear:
+clear_changes:
   description: The functions that have clearly changed.
   returned: when both sides could be compared
   type: list
