@@ -38,6 +38,12 @@ class Place(NamedTuple):
     system: Tuple[str, ...] = ()
     user: Tuple[str, ...] = ()
 
+    @property
+    def service(self) -> str:
+        """``web.service``, or ``user@1000.service/web.service`` of a user's own; "" in sessions and bare slices."""
+        names = [some[-1] for some in self if some and some[-1].endswith(".service")]
+        return "/".join(names)
+
 
 class Members(NamedTuple):
     """Who is in a unit. ``of_users``: in units of users' own systemd; ``systemd``: does it run on this host at all."""

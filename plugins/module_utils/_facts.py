@@ -62,6 +62,15 @@ def seats_of(table: Table, pids: Iterable[int], facts: Facts) -> Dict[int, Seat]
     return found
 
 
+def services_of(pids: Iterable[int]) -> Dict[int, str]:
+    """In which service of systemd each of these is; who is in none is not there."""
+    from ._cgroups import place
+
+    init = _cgroups([1]).get(1, {})
+    found = {pid: place(paths, init).service for pid, paths in _cgroups(pids).items()}
+    return {pid: service for pid, service in found.items() if service}
+
+
 def _unit(table: Table, name: str) -> Members:
     from ._cgroups import members, place
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._containers import Seat
-from ._facts import NO_FACTS, Facts, gather, seats_of
+from ._facts import NO_FACTS, Facts, gather, seats_of, services_of
 from ._interpreters import PINNED
 from ._named import require
 from ._narrowing import Candidate, Narrowing
@@ -36,7 +36,8 @@ MAX_SKIPPED = 500
 class Process(NamedTuple):
     """One Python process that was considered, chosen or not; see ``_wire.Process`` for the fields on the wire.
 
-    ``seat`` is None outside of containers.
+    ``seat`` is None outside of containers. ``unit`` is the service of systemd, None in none, and where it was not
+    looked up: only targets have it.
     """
 
     pid: int
@@ -50,6 +51,7 @@ class Process(NamedTuple):
     cpu: Optional[float]
     reason: str
     seat: Optional[Seat] = None
+    unit: Optional[str] = None
 
     def to_wire(self) -> Dict[str, object]:
         wire: Dict[str, object] = dict(self._asdict())
@@ -95,6 +97,8 @@ def _look(selectors: Selectors, pause: float, pyspy: str) -> Selection:
     rows = selection.targets + selection.skipped
     seats = seats_of(table, [row.pid for row in rows], facts)
     targets, skipped = (tuple(row._replace(seat=seats.get(row.pid)) for row in some) for some in selection[:2])
+    services = services_of(target.pid for target in targets)
+    targets = tuple(target._replace(unit=services.get(target.pid)) for target in targets)
     return selection._replace(targets=targets, skipped=skipped)
 
 

@@ -25,11 +25,12 @@ Function = tuple[str, str]
 
 
 class Worker(NamedTuple):
-    """One target; ``container`` is what people call its container, "" outside of containers."""
+    """One target; ``container`` is what people call its container, ``unit`` its service of systemd, "" in none."""
 
     host: str
     name: str
     container: str = ""
+    unit: str = ""
 
 
 @dataclass

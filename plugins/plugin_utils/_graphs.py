@@ -47,7 +47,7 @@ class Target:
 
     @property
     def worker(self) -> Worker:
-        return Worker(self.host, self.process.who, self.container)
+        return Worker(self.host, self.process.who, self.container, self.process.unit or "")
 
     @property
     def labels(self) -> _pprof.Labels:
@@ -55,6 +55,7 @@ class Target:
             ("host", self.host),
             *(("group", group) for group in self.groups if group != "ungrouped"),
             ("container", self.container),
+            ("unit", self.process.unit or ""),
             ("pid", str(self.process.pid)),
         )
 

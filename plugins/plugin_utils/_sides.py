@@ -142,6 +142,7 @@ def _labelled(target: Target, label: str, value: str, variable: Variable) -> boo
         "image": (container.image,) if container else (),
         "pod": (container.pod,) if container else (),
         "namespace": (container.namespace,) if container else (),
+        "unit": (process.unit, process.unit.removesuffix(".service")) if process.unit else (),
     }
     found = own[label] if label in own else (variable(target.host, label),)
     return value in found

@@ -82,7 +82,8 @@ class Process:
     ``None`` when it was not measured. ``role`` is ``worker``, ``master``,
     ``single`` (neither) or ``helper`` (never worth a profile). ``reason`` is one
     line: why it was chosen or skipped. ``container`` is None outside of containers, ``container_pid`` the PID as seen
-    inside.
+    inside. ``unit`` is the service of systemd that a target is in (``user@1000.service/web.service`` where it is a
+    user's own), None in none.
     """
 
     pid: int
@@ -95,6 +96,7 @@ class Process:
     reason: str
     container: Container | None = None
     container_pid: int | None = None
+    unit: str | None = None
 
     @property
     def who(self) -> str:
@@ -116,6 +118,7 @@ class Process:
             reason=fields.text("reason"),
             container=fields.optional("container", Container.from_wire),
             container_pid=fields.optional_integer("container_pid"),
+            unit=fields.optional_text("unit"),
         )
 
 

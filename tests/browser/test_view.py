@@ -90,9 +90,17 @@ def test_the_table_is_the_same_without_scripts(chromium: Browser, service: Run, 
 
 def test_one_host_one_worker_one_thread(page: Page) -> None:
     assert shown(page).startswith("10 workers, 5 hosts, 10000 samples, 200.0 s; CPU time")
-    assert page.locator("#group option").all_inner_texts() == ["whole fleet", "group canary", "group web"]
+    assert page.locator("#group option").all_inner_texts() == [
+        "whole fleet",
+        "group canary",
+        "group web",
+        "unit web@0.service",
+        "unit web@1.service",
+    ]
     page.locator("#group").select_option("group canary")
     assert shown(page).startswith("2 workers, 1 host, 2000 samples")
+    page.locator("#group").select_option("unit web@1.service")
+    assert shown(page).startswith("5 workers, 5 hosts, 5000 samples")
     page.locator("#group").select_option("group web")
     assert shown(page).startswith("10 workers, 5 hosts, 10000 samples")
     page.locator("#host").select_option("web-03")

@@ -422,6 +422,11 @@ def test_the_selector_unit(remote: Callable[..., Remote]) -> None:
         answer = here.ask("info", {"selectors": {"unit": unit}})
         return {one["pid"] for one in answer["selection"]["targets"]} if answer["ok"] else set()
 
+    def told(**selectors: Any) -> list[str]:
+        """The unit that each target is said to be in."""
+        answer = here.ask("info", {"selectors": selectors})
+        return [one["unit"] for one in answer["selection"]["targets"]]
+
     def main_pid(unit: str) -> int:
         return int(here.host.run(f"systemctl show --property=MainPID --value {unit}").stdout)
 
@@ -440,6 +445,8 @@ def test_the_selector_unit(remote: Callable[..., Remote]) -> None:
         shop, first, second = (main_pid(unit) for unit in ("shop", "job@a", "job@b"))
         await_condition("the targets", lambda: targets("shop") == {shop} and targets("job@") == {first, second})
         assert targets("job@a.service") == {first} and targets("job@?") == {first, second}
+        assert told(unit="shop") == ["shop.service"] and told(unit="job@a") == ["job@a.service"]
+        assert told(unit="shop2") == ["user@1000.service/shop2.service"]
         assert targets("system.slice") >= {shop, first, second}
         answer = here.ask("info", {"selectors": {"unit": "shop2"}})
         assert len(answer["selection"]["targets"]) == 1

@@ -35,9 +35,11 @@ def made_run(folder: Path, hosts: int, workers: int, source: str = "plain") -> R
 
 
 def add_host(run: Run, host: str, names: list[str], data: bytes, groups: tuple[str, ...] = ()) -> HostRecord:
-    """A host whose workers have these names; ``data`` is the capture of each."""
+    """A host whose workers have these names, each a service of its own; ``data`` is the capture of each."""
     processes = [
-        Process(4711 + number, 1, "www-data", name, "worker", "3.11", 97.5, "hot: 97.5 % CPU")
+        Process(
+            4711 + number, 1, "www-data", name, "worker", "3.11", 97.5, "hot: 97.5 % CPU", unit=f"web@{number}.service"
+        )
         for number, name in enumerate(names)
     ]
     captures = tuple(_capture(process) for process in processes)

@@ -19,7 +19,7 @@ function unpack(packed) {
     measure: packed.measure,
     functions: packed.functions.map(([name, file, pack, native]) => ({ name, file, pack, native: Boolean(native) })),
     packages: packed.packages.map(([name, tint]) => ({ name, tint })),
-    workers: packed.workers.map(([host, name, container]) => ({ host, name, container })),
+    workers: packed.workers.map(([host, name, container, unit]) => ({ host, name, container, unit })),
     threads: packed.threads,
     size,
     depths: Uint16Array.from(packed.depths),

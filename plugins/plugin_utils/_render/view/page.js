@@ -106,13 +106,13 @@ class Page {
     const { picture, view } = this;
     const all = (choice) => chosenSeries(picture, this.groups, choice);
     fillSelect(this.controls.measure, this.pictures.map(({ kind, measure }) => [kind, measure]), picture.kind);
-    const containers = [...new Set(picture.workers.map(({ container }) => container))].filter(Boolean).sort();
+    const valuesOf = (label) => [...new Set(picture.workers.map((worker) => worker[label]))].filter(Boolean).sort();
     const hosts = new Set(picture.workers.map(({ host }) => host));
     const groups = Object.keys(this.groups).filter((name) => this.groups[name].some((host) => hosts.has(host)));
     view.group = fillSelect(this.controls.group, [
       ["", "whole fleet"],
       ...groups.sort().map((name) => [`group ${name}`, `group ${name}`]),
-      ...containers.map((name) => [`container ${name}`, `container ${name}`]),
+      ...["container", "unit"].flatMap((label) => valuesOf(label).map((name) => [`${label} ${name}`, `${label} ${name}`])),
     ], view.group);
     const ofGroup = all({ ...EVERYTHING, group: view.group }).map(({ worker }) => picture.workers[worker]);
     view.host = fillSelect(this.controls.host, several("host", "hosts", ofGroup.map(({ host }) => [host, host])), view.host);

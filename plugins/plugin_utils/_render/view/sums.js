@@ -8,11 +8,13 @@ const ERRORS = 2;
 function chosenSeries(picture, groups, choice) {
   const hosts = choice.group.startsWith("group ") ? new Set(groups[choice.group.slice(6)] || []) : null;
   const container = choice.group.startsWith("container ") ? choice.group.slice(10) : null;
+  const unit = choice.group.startsWith("unit ") ? choice.group.slice(5) : null;
   return picture.series.filter((series) => {
     const worker = picture.workers[series.worker];
     return (
       (!hosts || hosts.has(worker.host)) &&
       (container === null || worker.container === container) &&
+      (unit === null || worker.unit === unit) &&
       (!choice.host || worker.host === choice.host) &&
       (!choice.worker || workerKey(worker) === choice.worker) &&
       (!choice.thread || picture.threads[series.thread] === choice.thread.slice(1))

@@ -80,6 +80,22 @@ def test_where_systemd_has_a_process(path, expected):
     assert place({"": "/docker/abcd" + path}, inside) == Place(), "in another one"
 
 
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        ("/system.slice/system-web.slice/web@1.service/worker-3", "web@1.service"),
+        ("/user.slice/user-7.slice/user@7.service/app.slice/web.service", "user@7.service/web.service"),
+        ("/user.slice/user-7.slice/user@7.service/app.slice/tab.scope", "user@7.service"),
+        ("/user.slice/user-7.slice/session-3.scope", ""),
+        ("/machine.slice/libpod-abc.scope/container", ""),
+        ("/system.slice", ""),
+        ("/", ""),
+    ],
+)
+def test_the_service_that_people_would_name(path, service):
+    assert place({"": path}, {"": "/init.scope"}).service == service
+
+
 def test_without_systemd_there_is_no_unit():
     assert place({"": "/openrc.web"}, {"": "/"}) == Place()
     assert place({}, {}) == Place()

@@ -225,6 +225,7 @@ def test_the_fields_on_the_wire():
         "python",
         "cpu",
         "reason",
+        "unit",
         "container",
         "container_pid",
     ]

@@ -51,6 +51,11 @@ def test_sides_by_name(service: Run, a: str, b: str, workers: tuple[int, int]) -
     assert (found.a.hosts, found.b.hosts) == (workers[0] // 2, workers[1] // 2)
 
 
+def test_services_of_systemd_are_sides(service: Run) -> None:
+    found = compared(service, "unit=web@0", "unit=web@1.service")
+    assert [(side.hosts, side.workers) for side in (found.a, found.b)] == [(5, 5), (5, 5)]
+
+
 def test_two_runs_by_name_and_by_path(service: Run, tmp_path: Path) -> None:
     other = made_service(tmp_path)
     found = compared(service, service.name, other.path)

@@ -22,7 +22,7 @@ WAITS = (Frame("main", "/app.py", 2), Frame("wait", "/x/gunicorn/workers/sync.py
 
 def tree(name: str = "w", frames: tuple[Frame, ...] = BUSY) -> Calls:
     profile = Profile((WALL,), (Stack(frames, 0.1, 5, "MainThread"), Stack(WAITS, 0.04, 2, "MainThread")))
-    return calls([(Worker("h1", name, "api"), profile)])
+    return calls([(Worker("h1", name, "api", "web.service"), profile)])
 
 
 def read(kind: str, of: Calls, groups: Mapping[str, list[str]] | None = None) -> Any:
@@ -36,7 +36,7 @@ def test_the_document_in_columns() -> None:
     assert [row[0] for row in picture["functions"]] == ["main", "wait", "work"]
     assert (picture["depths"], picture["places"]) == ([0, 1, 2, 2], [-1, 0, 1, 2])
     assert picture["series"] == [[0, 0, 0.02, [2, 1], [2, 5]]]
-    assert picture["workers"] == [["h1", "w", "api"]]
+    assert picture["workers"] == [["h1", "w", "api", "web.service"]]
 
 
 def test_native_code_and_idle_threads_are_marked() -> None:
