@@ -65,7 +65,8 @@ class ActionModule(VisitAction):
             inner = Fields(started, "recording")
             identity, ends_in = inner.text("id"), inner.number("ends_in")
         status = "recording" if identity else "collected" if fields.rows("captures") else "nothing"
-        record = self.record(status, fields, options["version"], recording=identity)
+        labels = {str(key): str(value) for key, value in options["labels"].items() if value not in (None, "")}
+        record = self.record(status, fields, options["version"], recording=identity, labels=labels)
         # Where nothing was started, nothing can have been profiled, whatever the host says.
         failed = tuple(replace(capture, outcome="failed") for capture in record.captures)
         return replace(record, captures=failed), ends_in

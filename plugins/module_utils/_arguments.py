@@ -91,6 +91,7 @@ VISIT_ARGUMENTS: ArgumentSpec = {
 RECORD_ARGUMENTS: ArgumentSpec = {
     "wait": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 900},
+    "labels": {"type": "dict", "default": {}},
 }
 
 #: How stacks are dumped; the host's program takes them as they are. ``nonblocking`` as in SAMPLING_ARGUMENTS.

@@ -42,6 +42,13 @@ options:
       - Captures that nobody collected are deleted by the host itself this many seconds after the window (10 to 86400).
     type: int
     default: 900
+  labels:
+    description:
+      - What this host, or what runs on it, is called in other places, such as C(version) or C(zone).
+      - Kept with the result. M(pyspy.fleet.diff) can compare by them, and files for pprof carry them.
+        Those with an empty value are left out.
+    type: dict
+    default: {}
 seealso:
   - module: pyspy.fleet.collect
   - module: pyspy.fleet.python_process_info

@@ -201,8 +201,8 @@ def _side_data(side: Side, measure: str) -> JsonObject:
 
 def window(side: Side) -> tuple[float | None, float | None]:
     """From the first to the last second of a side, by the clocks of its hosts."""
-    began = min((target.began for target in side.targets if target.began is not None), default=None)
-    ended = max((target.ended for target in side.targets if target.ended is not None), default=None)
+    began = min((target.capture.began for target in side.targets), default=None)
+    ended = max((target.capture.ended for target in side.targets), default=None)
     return began, ended
 
 

@@ -27,14 +27,17 @@ _CAPTURE_SUFFIX = ".speedscope.json"
 
 @dataclass(frozen=True)
 class Target:
-    """One usable capture, read; ``began`` and ``ended`` are by the clock of the host, which is in these ``groups``."""
+    """One usable capture, read. Its host is in these ``groups``, and the play gave it the labels ``given``."""
 
     host: str
     groups: tuple[str, ...]
-    process: Process
+    given: tuple[tuple[str, str], ...]
+    capture: Capture
     profile: Profile
-    began: float | None
-    ended: float | None
+
+    @property
+    def process(self) -> Process:
+        return self.capture.process
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -57,6 +60,7 @@ class Target:
             ("container", self.container),
             ("unit", self.process.unit or ""),
             ("pid", str(self.process.pid)),
+            *self.given,
         )
 
 
@@ -80,7 +84,7 @@ def _target(run: Run, record: HostRecord, capture: Capture) -> Target:
         raise FleetError("The capture of this target was not brought", remedy="run the playbook pyspy.fleet.collect")
     document = _speedscope.parse(run.read_capture(record.host, capture.file))
     profile = _speedscope.profile(document, capture.measure)
-    return Target(record.host, record.groups, capture.process, profile, capture.began, capture.ended)
+    return Target(record.host, record.groups, record.labels, capture, profile)
 
 
 def by_kind(targets: Sequence[Target]) -> list[tuple[Profile, list[Target]]]:
@@ -103,8 +107,8 @@ def stale(stem: str, suffixes: Sequence[str]) -> set[str]:
 
 def exports(profile: Profile, targets: Sequence[Target]) -> dict[str, bytes]:
     """A merged profile for other tools, by the end of the file's name."""
-    began = [target.began for target in targets if target.began is not None]
-    ended = [target.ended for target in targets if target.ended is not None]
+    began = [target.capture.began for target in targets]
+    ended = [target.capture.ended for target in targets]
     parts = (_pprof.Part(target.profile, target.labels) for target in targets)
     named = [(f"{target.host} {target.process.who}", target.profile) for target in targets]
     return {

@@ -35,6 +35,7 @@ def joined(earlier: HostRecord | None, later: HostRecord) -> HostRecord:
         evidence=evidence(earlier.evidence, later.evidence),
         warnings=_once([*earlier.warnings, *_failure(earlier), *later.warnings]),
         facts=tuple({**dict(earlier.facts), **dict(later.facts)}.items()),
+        labels=tuple({**dict(earlier.labels), **dict(later.labels)}.items()),
         binary_changed=earlier.binary_changed or later.binary_changed,
     )
 

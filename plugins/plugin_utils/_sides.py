@@ -144,5 +144,6 @@ def _labelled(target: Target, label: str, value: str, variable: Variable) -> boo
         "namespace": (container.namespace,) if container else (),
         "unit": (process.unit, process.unit.removesuffix(".service")) if process.unit else (),
     }
-    found = own[label] if label in own else (variable(target.host, label),)
+    given = dict(target.given)
+    found = own[label] if label in own else (given[label] if label in given else variable(target.host, label),)
     return value in found

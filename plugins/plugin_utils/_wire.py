@@ -391,7 +391,8 @@ class HostRecord:
     none was started; ``began``, ``ended`` the actual window in seconds since the epoch by the host's clock
     (``None`` until known); ``host`` facts: architecture, kernel, Python that ran the program.
     ``evidence`` is what the host read about having been put back; ``None`` when it did not say.
-    ``binary_changed`` tells whether py-spy was brought to the host in this run.
+    ``binary_changed`` tells whether py-spy was brought to the host in this run. ``labels`` are what the play calls the
+    host or what runs on it.
     """
 
     host: str
@@ -405,6 +406,7 @@ class HostRecord:
     evidence: Evidence | None = None
     warnings: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
     binary_changed: bool = False
     error: ErrorText | None = None
 
@@ -426,15 +428,17 @@ class HostRecord:
             captures=tuple(Capture.from_wire(row) for row in fields.rows("captures")),
             evidence=fields.optional("evidence", Evidence.from_wire),
             warnings=fields.texts("warnings"),
-            facts=tuple(
-                (printable(str(key))[:MAX_TEXT], printable(str(value))[:MAX_TEXT])
-                for key, value in fields.mapping("facts").items()
-            ),
+            facts=_texts(fields.mapping("facts")),
+            labels=_texts(fields.mapping("labels")),
             binary_changed=fields.boolean("binary_changed"),
             error=None if error is None else ErrorText.from_wire(error),
         )
 
     def to_json(self) -> JsonObject:
         data: JsonObject = asdict(self)
-        data["facts"] = dict(self.facts)
+        data["facts"], data["labels"] = dict(self.facts), dict(self.labels)
         return data
+
+
+def _texts(data: dict[object, object]) -> tuple[tuple[str, str], ...]:
+    return tuple((printable(str(key))[:MAX_TEXT], printable(str(value))[:MAX_TEXT]) for key, value in data.items())
