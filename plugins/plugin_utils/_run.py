@@ -156,11 +156,17 @@ def _prune(base: str, keys: str) -> None:
                 os.unlink(path)
 
 
+def is_running(key: str) -> bool:
+    """Whether the process of a key is there. One of another machine, which cannot be asked, counts as running."""
+    pid, _dash, _rest = key.partition("-")
+    if pid.isdigit() and key.endswith("-" + safe_name(os.uname().nodename)):
+        return _key_of(int(pid)) == key
+    return True
+
+
 def _has_ended(name: str, path: str) -> bool:
-    pid, _dash, _rest = name.partition("-")
-    if pid.isdigit() and name.endswith("-" + safe_name(os.uname().nodename)):
-        return _key_of(int(pid)) != name
-    return time.time() - os.lstat(path).st_mtime > _FOREIGN_KEY_AGE
+    foreign = not name.endswith("-" + safe_name(os.uname().nodename))
+    return not is_running(name) or (foreign and time.time() - os.lstat(path).st_mtime > _FOREIGN_KEY_AGE)
 
 
 @contextlib.contextmanager

@@ -195,6 +195,10 @@ class Summary:
 
     def lines(self, width: int = 80) -> list[str]:
         """For the terminal: printable, each line within ``width``, but for the path of the report."""
+        return [*self.screen(width), printable(f"{'Report':<10}{self.report}")]
+
+    def screen(self, width: int) -> list[str]:
+        """The same without the report."""
         head = ["", *row("", self.heading, width, 0), ""]
         lines: list[str] = []
         for label, text in self.rows():
@@ -206,7 +210,7 @@ class Summary:
         lines = head + lines
         if self.pictures and self.pictures[0].hottest:
             lines += _hottest_lines(self.pictures[0], width)
-        return [printable(line) for line in [*lines, f"{'Report':<10}{self.report}"]]
+        return [printable(line) for line in lines]
 
     def brief(self, had: Mapping[str, int] | None = None) -> list[str]:
         """One line for a play that is about something else, and one for what could not be had.
