@@ -23,7 +23,7 @@ from pathlib import Path
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _compare
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._compare import CLEAR, Comparison
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import diff
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.tests.lab.hosts import HERE, Fleet
 from ansible_collections.pyspy.fleet.tests.lab.made_workers import SLOW, Service
 
@@ -109,7 +109,7 @@ def _recordings(fleet: Fleet, folder: Path, many: int, app: str = "") -> list[st
 
 
 def _all(folder: str, pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
-    return [diff(*sides(pair, folder, "latest", lambda _host, _name: None)).comparison for pair in pairs]
+    return [diff(*sides(pair, Where(folder))).comparison for pair in pairs]
 
 
 def _row(what: str, where: str, unchanged: Sequence[Comparison], planted: Sequence[Comparison], name: str) -> None:

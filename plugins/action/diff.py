@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,9 @@ from ansible_collections.pyspy.fleet.plugins.modules.diff import ARGUMENT_SPEC
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, diff, lines, verdict
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import give_back
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
@@ -31,7 +34,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         _validated, arguments = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         limit = arguments["fail_above"]
         try:
-            found = _compared(arguments, variables)
+            # In check mode rounds of snapshots are read, too, but what is made of them goes away again.
+            with tempfile.TemporaryDirectory() as folder:
+                found = _compared(arguments, variables, folder if self._task.check_mode else arguments["output_dir"])
             if not self._task.check_mode:
                 write(found, limit)
         except FleetError as error:
@@ -44,15 +49,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         return {**result, "changed": False, **_result(found), **failure}
 
 
-def _compared(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> Diff:
+def _compared(arguments: Mapping[str, Any], variables: Mapping[str, Any], restored: str) -> Diff:
     hosts = variables.get("hostvars") or {}
 
     def variable(host: str, name: str) -> str | None:
         value = hosts[host].get(name) if host in hosts else None
         return None if value is None else str(value)
 
+    def restore(name: str) -> Run:
+        return give_back(str(arguments["store"]), name, restored)
+
     wanted = (str(arguments["a"]), str(arguments["b"]))
-    return diff(*sides(wanted, str(arguments["output_dir"]), str(arguments["run"]), variable))
+    where = Where(str(arguments["output_dir"]), str(arguments["run"]), variable, restore)
+    return diff(*sides(wanted, where))
 
 
 def _result(found: Diff) -> dict[str, Any]:

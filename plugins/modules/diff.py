@@ -19,10 +19,13 @@ description:
 options:
   a:
     description:
-      - The baseline. A run (its folder, its name below O(output_dir), V(latest)), or within the run O(run)
-        an inventory group, or C(label=value).
-      - Labels are C(group), C(host), C(container), C(image), C(pod), C(namespace), C(user), C(python) and C(name) of
-        a process. Any other is a variable of the host.
+      - The baseline. A run (its folder, its name below O(output_dir), V(latest)), rounds of snapshots (C(round=) and
+        a round's name, C(latest), a day as in C(round=2026-11-17), an hour as in C(round=2026-11-17T09), or the first
+        and last of several as in C(round=2026-11-10..2026-11-17)), or within the run O(run) an inventory group, or
+        C(label=value).
+      - Labels are C(group), C(host), C(service), C(version), C(unit), C(container), C(image), C(pod), C(namespace),
+        C(user), C(python) and C(name) of a process. Any other is one of the recording's labels, or a variable of
+        the host.
     type: str
     required: true
   b:
@@ -32,13 +35,17 @@ options:
     type: str
     required: true
   run:
-    description: The run in which groups and labels are looked for.
+    description: The run, or the rounds of snapshots, in which groups and labels are looked for.
     type: str
     default: latest
   output_dir:
     description: The directory on the controller in which runs are kept. Relative to where Ansible was started.
     type: path
     default: pyspy-runs
+  store:
+    description: The file on the controller in which snapshots are kept.
+    type: path
+    default: pyspy-runs/snapshots.sqlite3
   fail_above:
     description:
       - Fail when the share of a function has clearly grown by more than so many percentage points.
@@ -120,6 +127,7 @@ ARGUMENT_SPEC = {
     "b": {"type": "str", "required": True},
     "run": {"type": "str", "default": "latest"},
     "output_dir": {"type": "path", "default": "pyspy-runs"},
+    "store": {"type": "path", "default": "pyspy-runs/snapshots.sqlite3"},
     "fail_above": {"type": "float"},
 }
 

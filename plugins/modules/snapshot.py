@@ -46,7 +46,7 @@ options:
     type: float
     default: 0.5
   jitter:
-    description: Wait for a random time of up to so many seconds first, so that rounds do not keep step with anything else.
+    description: Wait for a random time of up to so many seconds first, so that rounds keep step with nothing else.
     type: float
     default: 0
   services:
@@ -130,7 +130,7 @@ chosen:
   elements: str
   sample: [web-03, web-11]
 output_dir:
-  description: The directory on the controller where M(pyspy.fleet.record) and M(pyspy.fleet.collect) shall put what they bring.
+  description: Where M(pyspy.fleet.record) and M(pyspy.fleet.collect) shall put what they bring, on the controller.
   returned: for begin
   type: str
   sample: /home/me/pyspy-runs/snapshots.rounds

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ._errors import FleetError
@@ -28,9 +28,7 @@ def services(surveys: Mapping[str, object], given: Mapping[str, object]) -> dict
 
     ``surveys`` are results of python_process_info; a host that could not be looked at has none.
     """
-    return {
-        host: [str(given[host])] if given.get(host) else sorted(_found(survey)) for host, survey in surveys.items()
-    }
+    return {host: [str(given[host])] if given.get(host) else sorted(_found(survey)) for host, survey in surveys.items()}
 
 
 def _found(survey: object) -> set[str]:

@@ -4,8 +4,9 @@
 
 """Room "sides" of the controller wing (private to the collection): what the two sides of a comparison are.
 
-A side is named by a run (its folder, its name, ``latest``), or within one run by an inventory group or by
-``label=value``: a host, a container, an image, a user, a version of Python, or any variable that the inventory has.
+A side is named by a run (its folder, its name, ``latest``), by rounds of snapshots (``round=2026-11-17``), or within
+one run by an inventory group or by ``label=value``: a host, a service, a version, a container, an image, a user, or any
+variable that the inventory has.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from ._errors import FleetError
 from ._graphs import Target, read
 from ._render._text import names, plural
 from ._run import Run
+from ._services import service_of, version_of
 
 #: The value of a variable of a host, as text; None where it has none.
 Variable = Callable[[str, str], "str | None"]
+#: Rounds of snapshots, named as people do, made into a run's folder.
+Restore = Callable[[str], Run]
+_ROUND = "round="
 MANIFEST = "manifest.json"
 
 
@@ -42,9 +47,38 @@ class Side:
         return len({target.host for target in self.targets})
 
 
-def sides(wanted: tuple[str, str], output_dir: str, within: str, variable: Variable) -> tuple[Side, Side]:
+@dataclass(frozen=True)
+class Where:
+    """Where names are looked up: runs below ``output_dir``, groups and labels in the run ``within``."""
+
+    output_dir: str
+    within: str = "latest"
+    variable: Variable = lambda _host, _name: None
+    restore: Restore | None = None
+
+    def run(self, name: str) -> Run | None:
+        """The run of a name below ``output_dir``, of a path, or of rounds; None where there is none."""
+        if name.startswith(_ROUND) and self.restore is not None:
+            return self.restore(name.removeprefix(_ROUND))
+        for path in (os.path.join(self.output_dir, name), os.path.expanduser(name)) if name else ():
+            if os.path.isfile(os.path.join(path, MANIFEST)):
+                return Run(os.path.realpath(path))
+        return None
+
+    def required(self) -> Run:
+        run = self.run(self.within)
+        if run is None:
+            raise FleetError(
+                f"There is no run '{self.within}'",
+                f"no {MANIFEST} in {os.path.join(os.path.abspath(self.output_dir), self.within)}",
+                "set pyspy_diff_run to a run's folder, and pyspy_output_dir to where runs are",
+            )
+        return run
+
+
+def sides(wanted: tuple[str, str], where: Where) -> tuple[Side, Side]:
     """Both sides. Workers that both would have are those of the smaller one: a canary is also one of all."""
-    first, second = (_side(name, output_dir, within, variable) for name in wanted)
+    first, second = (_side(name, where) for name in wanted)
     for side in (first, second):
         if not side.targets:
             raise FleetError(
@@ -73,49 +107,30 @@ def _without(larger: Side, smaller: Side, shared: set[Target]) -> Side:
     return Side(larger.name, larger.run, kept, (*larger.notes, note))
 
 
-def _side(name: str, output_dir: str, within: str, variable: Variable) -> Side:
+def _side(name: str, where: Where) -> Side:
     if not name:
         raise FleetError("A comparison has two sides", "one is not named", "set pyspy_diff_a and pyspy_diff_b")
-    run = find_run(name, output_dir)
+    run = where.run(name)
     label, equals, value = name.partition("=")
     if equals and run is None:
-        return _some(name, _required(within, output_dir), lambda target: _labelled(target, label, value, variable))
-    base = find_run(within, output_dir)
+        return _some(name, where.required(), lambda target: _labelled(target, label, value, where.variable))
+    base = where.run(where.within)
     groups = _groups(base) if base is not None else set()
     if run is not None and name in groups and name != "latest":
         raise FleetError(
             f"'{name}' is a run and an inventory group",
-            f"{run.path}; group of {within}",
+            f"{run.path}; group of {where.within}",
             f"write ./{name} or the whole path for the run, or group={name} for the group",
         )
     if run is not None:
         return _some(run.name, run, lambda _target: True)
     if name in groups:
-        return _some(name, _required(within, output_dir), lambda target: name in target.groups)
+        return _some(name, where.required(), lambda target: name in target.groups)
     raise FleetError(
         f"There is no run and no inventory group '{name}'",
-        f"runs in {os.path.abspath(output_dir)}; groups of {within}: {names(sorted(groups), 8) or 'none'}",
+        f"runs in {os.path.abspath(where.output_dir)}; groups of {where.within}: {names(sorted(groups), 8) or 'none'}",
         "name a run's folder, one of these groups, or label=value (container=api, zone=eu)",
     )
-
-
-def find_run(name: str, output_dir: str) -> Run | None:
-    """The run of a name below ``output_dir``, or of a path; None where there is none."""
-    for path in (os.path.join(output_dir, name), os.path.expanduser(name)) if name else ():
-        if os.path.isfile(os.path.join(path, MANIFEST)):
-            return Run(os.path.realpath(path))
-    return None
-
-
-def _required(name: str, output_dir: str) -> Run:
-    run = find_run(name, output_dir)
-    if run is None:
-        raise FleetError(
-            f"There is no run '{name}'",
-            f"no {MANIFEST} in {os.path.join(os.path.abspath(output_dir), name)}",
-            "set pyspy_diff_run to a run's folder, and pyspy_output_dir to where runs are",
-        )
-    return run
 
 
 def _groups(run: Run) -> set[str]:
@@ -142,8 +157,14 @@ def _labelled(target: Target, label: str, value: str, variable: Variable) -> boo
         "image": (container.image,) if container else (),
         "pod": (container.pod,) if container else (),
         "namespace": (container.namespace,) if container else (),
+        "service": (service_of(process, dict(target.given)),),
         "unit": (process.unit, process.unit.removesuffix(".service")) if process.unit else (),
     }
     given = dict(target.given)
-    found = own[label] if label in own else (given[label] if label in given else variable(target.host, label),)
-    return value in found
+    if label in own:
+        return value in own[label]
+    if label in given:
+        return value == given[label]
+    if label == "version" and version_of(process, {}):
+        return value == version_of(process, {})
+    return value == variable(target.host, label)

@@ -21,10 +21,12 @@ from ._choosing import chosen
 from ._errors import FleetError
 from ._fields import Fields
 from ._graphs import Target, read
+from ._history import restored
+from ._named_rounds import named
 from ._rounds import Round, Snapshot, Visited
 from ._run import Run, is_running, open_run, process_key
 from ._services import service_of, version_of
-from ._store._store import Store
+from ._store._store import Store, open_store
 
 #: What the run's folder remembers of its round.
 _STATE = "round.json"
@@ -127,3 +129,11 @@ def _left(store: str, mine: Run) -> list[str]:
     with os.scandir(inbox(store)) as entries:
         folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     return sorted(path for path in folders if os.path.basename(path)[:1].isdigit() and path != mine.path)
+
+
+def give_back(store: str, name: str, output_dir: str) -> Run:
+    """Rounds out of a store, named as people do, as a run's folder below ``output_dir``."""
+    path = os.path.abspath(os.path.expanduser(store))
+    with open_store(path, create=False) as opened:
+        rounds = named(opened.rounds(), name)
+        return restored(opened, [one.name for one in rounds], output_dir)

@@ -13,14 +13,14 @@ import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import diff
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
 from ansible_collections.pyspy.fleet.tests.lab.made_run import made_hostile, made_service
 
 
 def compared(run: Run, a: str, b: str) -> Path:
-    found = diff(*sides((a, b), os.path.dirname(run.path), "latest", lambda _host, _name: None))
+    found = diff(*sides((a, b), Where(os.path.dirname(run.path))))
     write(found, 5.0)
     return Path(file_of(found))
 

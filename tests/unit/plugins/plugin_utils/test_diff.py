@@ -16,7 +16,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, dif
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import sides
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.tests.lab.made_run import made_run, made_service
 
 
@@ -31,7 +31,7 @@ def variable(host: str, name: str) -> str | None:
 
 
 def compared(run: Run, a: str, b: str) -> Diff:
-    return diff(*sides((a, b), os.path.dirname(run.path), "latest", variable))
+    return diff(*sides((a, b), Where(os.path.dirname(run.path), variable=variable)))
 
 
 @pytest.mark.parametrize(

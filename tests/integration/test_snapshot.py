@@ -1,0 +1,200 @@
+# Copyright (c) The pyspy.fleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rounds of snapshots of real services, into a store on the controller, and a controller that dies at any point."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Visited
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
+from ansible_collections.pyspy.fleet.tests.lab.hosts import CHECKOUT, Fleet, ansible_command, ansible_environment
+from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, play
+from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
+
+HOSTS, WORKERS = 4, 2
+USUAL = {"pyspy_pattern": "gunicorn", "pyspy_snapshot_duration": 2, "pyspy_max_load": 0}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Fleet]:
+    with Fleet(HOSTS) as fleet:
+        for host in fleet.hosts:
+            host.start_gunicorn(WORKERS, WORKERS, rest=0.3)
+        yield fleet
+
+
+def take(fleet: Fleet, folder: Path, *words: str, **variables: object) -> Outcome:
+    """One round into the store of this folder."""
+    return play(fleet, folder, "snapshot", *words, **{"pyspy_snapshot_store": store_of(folder), **USUAL, **variables})
+
+
+def store_of(folder: Path) -> Path:
+    return folder / "snapshots.sqlite3"
+
+
+def kept(folder: Path) -> list[Visited]:
+    """What the store has of each round, the oldest first."""
+    with open_store(str(store_of(folder)), create=False) as store:
+        return [store.visited([one.name]) for one in store.rounds()]
+
+
+def test_two_rounds_in_waves(service: Fleet, tmp_path: Path) -> None:
+    for _round in range(2):
+        done = take(service, tmp_path, pyspy_snapshot_version="2.14", pyspy_reason="INC-7")
+        assert done.code == 0, done.text
+    assert "Hosts 4 of 4 profiled" in done.words and "Services gunicorn" in done.words
+    assert "Restored 4 of 4 hosts (read back)" in done.words
+    first, second = kept(tmp_path)
+    for visited in (first, second):
+        assert {taken.host for taken in visited.snapshots} == {host.name for host in service.hosts}
+        assert len(visited.snapshots) == HOSTS * WORKERS
+        assert {taken.version for taken in visited.snapshots} == {"2.14"}
+        assert {taken.capture.measure.rate for taken in visited.snapshots} == {50.0}
+        # Never on more than half of the hosts at once: one wave had ended before the next began.
+        windows = sorted(((record.began or 0.0, record.ended or 0.0) for record in visited.records), key=max)
+        (_, _), (_, ended), (began, _), (_, _) = windows
+        assert ended <= began
+    assert any(
+        "price_order" in name
+        for taken in first.snapshots
+        for stack in taken.profile.stacks
+        for name, _, _ in stack.frames
+    )
+    with open_store(str(store_of(tmp_path)), create=False) as store:
+        assert [(one.hosts, one.chosen, one.reason) for one in store.rounds()] == [(4, 4, "INC-7")] * 2
+    assert not list((tmp_path / "snapshots.rounds").glob("2*")), "what is in the store lies nowhere else"
+
+
+def test_a_share_of_the_hosts(service: Fleet, tmp_path: Path) -> None:
+    for _round in range(2):
+        done = take(service, tmp_path, pyspy_snapshot_share=0.5, pyspy_snapshot_at_once=1)
+        assert done.code == 0 and "2 of 4 hosts; each stands for 2" in done.words, done.text
+    hosts = [{taken.host for taken in visited.snapshots} for visited in kept(tmp_path)]
+    assert hosts[0] == hosts[1] and len(hosts[0]) == 2
+
+
+def test_check_mode_writes_nothing(service: Fleet, tmp_path: Path) -> None:
+    done = take(service, tmp_path, "--check", pyspy_snapshot_share=0.5)
+    assert done.code == 0 and "targets would be profiled on 2 of 4 hosts" in done.words, done.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_strained_hosts_are_left_alone(service: Fleet, tmp_path: Path) -> None:
+    done = take(service, tmp_path, pyspy_max_load=0.0001, pyspy_fail_on="any")
+    assert done.code == 0 and "This host is too strained now" in done.words, done.text
+    (visited,) = kept(tmp_path)
+    assert not visited.snapshots and len(visited.records) == HOSTS
+
+
+def test_a_host_that_is_gone_does_not_stop_the_round(service: Fleet, tmp_path: Path) -> None:
+    gone = service.hosts[2]
+    service.cut(gone)
+    try:
+        done = take(service, tmp_path, ANSIBLE_TIMEOUT=4)
+    finally:
+        service.mend(gone)
+    assert done.code == 0 and f"{gone.name}: The host cannot be reached" in done.words, done.text
+    (visited,) = kept(tmp_path)
+    assert len({taken.host for taken in visited.snapshots}) == HOSTS - 1
+    assert take(service, tmp_path).code == 0
+
+
+#: Where a controller is killed: what is there to be seen of each phase.
+PHASES: dict[str, Callable[[Path], bool]] = {
+    "begun": lambda folder: store_of(folder).exists(),
+    "window open": lambda folder: any((folder / "snapshots.rounds").glob("2*/hosts/*/recording.json")),
+    "collected": lambda folder: any((folder / "snapshots.rounds").glob("2*/hosts/*/*.speedscope.json")),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_controller_that_is_killed(service: Fleet, tmp_path: Path, phase: str) -> None:
+    assert take(service, tmp_path).code == 0
+    process = begun(service, tmp_path)
+    await_condition(phase, lambda: has_ended(process) or reached(tmp_path, phase))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = [path.name for path in (tmp_path / "snapshots.rounds").glob("2*")]
+    done = take(service, tmp_path)
+    assert done.code == 0, done.text
+    rounds = kept(tmp_path)
+    assert len(rounds) == 2 + len(left)
+    assert all(len(visited.snapshots) == HOSTS * WORKERS for visited in (rounds[0], rounds[-1]))
+    assert all(name in done.words for name in left)
+    if phase == "collected":
+        assert rounds[1].snapshots, "what had been brought is kept"
+    assert not list((tmp_path / "snapshots.rounds").glob("2*"))
+
+
+def begun(fleet: Fleet, folder: Path) -> subprocess.Popen[bytes]:
+    """A round under way, in a session of its own."""
+    values = {**USUAL, "pyspy_snapshot_store": str(store_of(folder)), "pyspy_output_dir": str(folder)}
+    return subprocess.Popen(
+        ansible_command("ansible-playbook", fleet.inventory, "pyspy.fleet.snapshot", "-e", json.dumps(values)),
+        cwd=CHECKOUT,
+        env=ansible_environment(fleet.directory),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
+
+
+def reached(folder: Path, phase: str) -> bool:
+    """The folder that counts is that of the second round; the first has gone into the store."""
+    if phase == "begun":
+        return any((folder / "snapshots.rounds").glob("2*"))
+    return PHASES[phase](folder)
+
+
+def test_two_rounds_at_once(service: Fleet, tmp_path: Path) -> None:
+    assert take(service, tmp_path).code == 0
+    first = begun(service, tmp_path)
+    try:
+        await_condition("the other round", lambda: any((tmp_path / "snapshots.rounds").glob("2*/hosts/*")))
+        second = take(service, tmp_path)
+        assert second.code != 0 and "nother round is" in second.words and "Remedy" in second.words, second.text
+        assert first.wait(120) == 0
+    finally:
+        first.kill()
+    assert [len(visited.snapshots) for visited in kept(tmp_path)] == [HOSTS * WORKERS] * 2
+
+
+@pytest.mark.parametrize("what", ["truncated", "newer"])
+def test_a_store_that_cannot_be_used_is_refused_before_any_host_is_asked(
+    service: Fleet, tmp_path: Path, what: str
+) -> None:
+    assert take(service, tmp_path).code == 0
+    data = store_of(tmp_path).read_bytes()
+    # The format's version for applications is a number at byte 60 (https://sqlite.org/fileformat.html).
+    broken = data[: len(data) // 2] if what == "truncated" else data[:60] + (999).to_bytes(4, "big") + data[64:]
+    store_of(tmp_path).write_bytes(broken)
+    done = take(service, tmp_path)
+    assert done.code != 0 and "Remedy: " in done.words and "profiled" not in done.words, done.text
+    assert store_of(tmp_path).read_bytes() == broken
+    store_of(tmp_path).write_bytes(data)
+    assert take(service, tmp_path).code == 0 and len(kept(tmp_path)) == 2
+
+
+def test_names_sort_by_time_and_old_rounds_go(service: Fleet, tmp_path: Path) -> None:
+    for _round in range(3):
+        done = take(service, tmp_path, pyspy_snapshot_keep_rounds=2)
+        assert done.code == 0, done.text
+    assert "Pruned 1 round" in done.words
+    with open_store(str(store_of(tmp_path)), create=False) as store:
+        rounds = store.rounds()
+    assert len(rounds) == 2 and all(a.began < b.began and a.name < b.name for a, b in pairwise(rounds))
