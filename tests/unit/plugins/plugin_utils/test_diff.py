@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ def test_sides_by_name(service: Run, a: str, b: str, workers: tuple[int, int]) -
     found = compared(service, a, b)
     assert (found.a.workers, found.b.workers) == workers
     assert (found.a.hosts, found.b.hosts) == (workers[0] // 2, workers[1] // 2)
+
+
+def test_what_the_play_called_them_are_sides(tmp_path: Path) -> None:
+    run = made_service(tmp_path)
+    for number, record in enumerate(run.hosts()):
+        run.write_host(replace(record, labels=(("version", f"2.{number % 2}"), ("zone", "eu"))))
+    found = compared(run, "version=2.0", "version=2.1")
+    assert [(side.hosts, side.workers) for side in (found.a, found.b)] == [(3, 6), (2, 4)]
+    # The recording's word counts before the inventory's, which may have changed since.
+    assert compared(run, "zone=eu", "host=web-03").a.hosts == 4
+    assert compared(run, "service=web", "host=web-03").a.hosts == 4
+    labels = {label for target in found.b.targets for label in target.labels}
+    assert ("version", "2.1") in labels and ("zone", "eu") in labels
 
 
 def test_services_of_systemd_are_sides(service: Run) -> None:

@@ -48,10 +48,17 @@ def test_a_first_pass_goes_by_itself() -> None:
 
 
 def test_nothing_of_an_earlier_pass_is_lost() -> None:
-    earlier = record(1, warnings=("one",), facts=(("a", "1"), ("b", "2")), binary_changed=True)
-    both = joined(earlier, record(2, "cpu", warnings=("one", "two"), facts=(("b", "3"),)))
+    earlier = record(
+        1,
+        warnings=("one",),
+        facts=(("a", "1"), ("b", "2")),
+        labels=(("version", "1"), ("zone", "eu")),
+        binary_changed=True,
+    )
+    both = joined(earlier, record(2, "cpu", warnings=("one", "two"), facts=(("b", "3"),), labels=(("version", "2"),)))
     assert both.captures == (capture(1), capture(2, "cpu"))
     assert both.warnings == ("one", "two") and dict(both.facts) == {"a": "1", "b": "3"} and both.binary_changed
+    assert dict(both.labels) == {"version": "2", "zone": "eu"}
     assert (both.began, both.ended, both.status) == (1.0, 3.0, "collected")
     # 2 was skipped at first and chosen then: it is a target.
     assert both.selection.targets == (process(1), process(2))

@@ -56,6 +56,7 @@ RECORD = HostRecord(
     evidence=Evidence(Scope(1, 1, 0, 1, 1e9, 1e9 + 30), (Trace(4711, "S", 0, "R", 0, "a note"),), ("note",), ()),
     warnings=("clock is off",),
     facts=(("kernel", "6.1"),),
+    labels=(("version", "2.14"), ("zone", "eu")),
     binary_changed=True,
     error=ErrorText("a", "b", "c"),
 )
