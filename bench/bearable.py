@@ -66,10 +66,8 @@ def _minute_of(fleet: Fleet, host: Host, folder: Path, taken: bool) -> Minute:
     """One minute of load; a round, where there is one, begins five seconds into it."""
     kept: list[int] = []
     other = threading.Thread(target=lambda: kept.append(_round(fleet, folder)))
-    load = "wrk --latency -t 1 -c {} -d 60s http://127.0.0.1:8000/checkout?seconds=0".format(WORKERS)
-    with subprocess.Popen(
-        [*fleet.ssh(host), load], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as wrk:
+    load = f"wrk --latency -t 1 -c {WORKERS} -d 60s http://127.0.0.1:8000/checkout?seconds=0"
+    with subprocess.Popen([*fleet.ssh(host), load], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as wrk:
         if taken:
             time.sleep(5)
             other.start()

@@ -14,6 +14,7 @@ from ansible.release import __version__ as ansible_version
 from ansible.utils.display import Display
 from ansible_collections.pyspy.fleet.plugins.modules.report import ARGUMENT_SPEC
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError, one_line
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import bounded
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     Context,
@@ -43,7 +44,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             if self._task.check_mode:
                 _show_plan(arguments, host, variables)
                 return {**result, **verdict_on_plan(arguments["planned"].get(host))}
-            return {**result, **_report(arguments, host, variables)}
+            return {**result, **_report(arguments, bounded(host), variables)}
         except FleetError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
 
@@ -61,7 +62,7 @@ def _report(arguments: Mapping[str, Any], host: str, variables: Mapping[str, Any
         summary = build(run, context)
     else:
         summary = build(run, context)
-        if may_print(run, host, _texts(variables.get("ansible_play_batch"))):
+        if may_print(run, host, _hosts(variables.get("ansible_play_batch"))):
             for line in summary.lines(max(60, min(display.columns or 80, 120))):
                 display.display(line)
     wrong = verdict(run.host(host), str(arguments["fail_on"]))
@@ -84,7 +85,7 @@ def _context(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> Cont
         title=str(arguments["title"]),
         reason=str(arguments["reason"]),
         # A play that is about something else may leave hosts out.
-        hosts=() if arguments["brief"] else tuple(_texts(variables.get("ansible_play_hosts_all"))),
+        hosts=() if arguments["brief"] else tuple(_hosts(variables.get("ansible_play_hosts_all"))),
         parameters=arguments["parameters"],
         versions={"pyspy.fleet": collection_version(), "ansible-core": ansible_version},
         order=str(arguments["order"]),
@@ -109,6 +110,11 @@ def verdict_on_plan(mine: object) -> dict[str, Any]:
 
 def _numbers(value: Mapping[str, object]) -> dict[str, int]:
     return {str(key): int(str(number)) for key, number in value.items() if str(number).isdigit()}
+
+
+def _hosts(value: object) -> Sequence[str]:
+    """Names of hosts, as records have them."""
+    return [bounded(name) for name in _texts(value)]
 
 
 def _texts(value: object) -> Sequence[str]:

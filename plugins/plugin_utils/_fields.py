@@ -51,7 +51,7 @@ class Fields:
         value = self._data.get(name, default)
         if not isinstance(value, str):
             raise self._refuse(name)
-        return printable(value)[:MAX_TEXT]
+        return bounded(value)
 
     def optional_text(self, name: str) -> str | None:
         return None if self._data.get(name) is None else self.text(name)
@@ -101,6 +101,11 @@ class Fields:
         if not isinstance(value, dict) or len(value) > MAX_ROWS:
             raise self._refuse(name)
         return value
+
+
+def bounded(text: str) -> str:
+    """``text`` as it comes back from a record: printable, and no longer than one may be."""
+    return printable(text)[:MAX_TEXT]
 
 
 def printable(text: str) -> str:

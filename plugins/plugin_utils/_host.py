@@ -25,6 +25,7 @@ from ._bundle import command, envelope, needs_terminal, parse_answer
 from ._errors import FleetError
 from ._evidence import lines as evidence_lines
 from ._fetch import compressed
+from ._fields import bounded
 from ._passes import joined
 from ._releases import NEWEST, known
 from ._run import Run, open_run, process_key, safe_name
@@ -77,8 +78,8 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
 
     @property
     def host(self) -> str:
-        """The inventory's name of the host, also where the task is delegated."""
-        return str(self._variables.get("inventory_hostname", "localhost"))
+        """The inventory's name of the host, as records have it; also where the task is delegated."""
+        return bounded(str(self._variables.get("inventory_hostname", "localhost")))
 
     @property
     def asker(self) -> str:
