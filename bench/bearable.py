@@ -4,9 +4,9 @@
 
 """``python -m bench bearable``: a service under constant load, a round of snapshots every minute, and none.
 
-The load is wrk's with as many connections as the service has workers. Minutes with and without rounds take turns in blocks, so
-that what else happens to the machine happens to both. The controller runs on the same machine: its own CPU is in the
-figures, which a real fleet does not see.
+The load is wrk's with as many connections as the service has workers. Minutes with and without rounds take turns in
+blocks, so that what else happens to the machine happens to both. The controller runs on the same machine: its own CPU
+is in the figures, which a real fleet does not see.
 """
 
 from __future__ import annotations

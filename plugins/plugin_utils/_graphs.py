@@ -45,23 +45,24 @@ class Target:
         return self.host, self.process.pid, self.process.start
 
     @property
-    def container(self) -> str:
-        return self.process.container.text() if self.process.container else ""
-
-    @property
     def worker(self) -> Worker:
-        return Worker(self.host, self.process.who, self.container, self.process.unit or "")
+        return worker_of(self.host, self.process)
 
     @property
     def labels(self) -> _pprof.Labels:
         return (
             ("host", self.host),
             *(("group", group) for group in self.groups if group != "ungrouped"),
-            ("container", self.container),
-            ("unit", self.process.unit or ""),
+            ("container", self.worker.container),
+            ("unit", self.worker.unit),
             ("pid", str(self.process.pid)),
             *self.given,
         )
+
+
+def worker_of(host: str, process: Process) -> Worker:
+    container = process.container.text() if process.container else ""
+    return Worker(host, process.who, container, process.unit or "")
 
 
 def read(run: Run, records: Sequence[HostRecord]) -> tuple[list[Target], list[str]]:

@@ -177,6 +177,22 @@ def joined(profiles: Iterable[tuple[str, Profile]]) -> Document:
     return Document(tuple(frames), tuple(threads))
 
 
+def spread(one: Profile) -> Document:
+    """A target's profile as a document that :func:`profile` reads back; the order of samples in time is lost."""
+    frames: dict[Frame, int] = {}
+    threads: dict[tuple[int, str], list[Stack]] = {}
+    for stack in one.stacks:
+        threads.setdefault((stack.process, stack.thread), []).append(stack)
+    rows = []
+    for (process, thread), stacks in threads.items():
+        name = (f"Process {process} " if process else "") + "Thread 0" + (f' "{thread}"' if thread else "")
+        places = [tuple(frames.setdefault(frame, len(frames)) for frame in stack.frames) for stack in stacks]
+        samples = [place for stack, place in zip(stacks, places, strict=True) for _each in range(stack.samples)]
+        weights = [stack.seconds / stack.samples for stack in stacks for _each in range(stack.samples)]
+        rows.append(ThreadSamples(name, tuple(samples), tuple(weights)))
+    return Document(tuple(frames), tuple(rows))
+
+
 def write(document: Document, name: str = "pyspy.fleet") -> bytes:
     """The document as a file that speedscope opens; equal documents give equal bytes."""
     content = {
