@@ -20,6 +20,7 @@ from ._wire import Container, Process
 _VERSIONED = re.compile(r"(?P<name>.*[^@-])[@-](?P<version>v\d+|v?\d+(\.\d+)+[\w.+~-]*)")
 #: The instance of a template: ``web@8001`` is one of several that run the same.
 _INSTANCE = re.compile(r"(?P<name>[^@]+)@.*")
+_INTERPRETER = re.compile(r"python[\d.]*(?: -m)? (?=\S)")
 #: Counters that tell workers of one pool apart: ``worker-3``, ``ForkPoolWorker 12``.
 _COUNTER = re.compile(r"[-_ :#]*\d+\Z")
 
@@ -31,7 +32,7 @@ def service_of(process: Process, labels: Mapping[str, str]) -> str:
         labels.get("service")
         or (_image(container)[0] or container.name if container else "")
         or (_unit(process.unit)[0] if process.unit else "")
-        or _COUNTER.sub("", process.name)
+        or _COUNTER.sub("", _script(process.name))
         or process.name
         or "python"
     )
@@ -44,6 +45,12 @@ def version_of(process: Process, labels: Mapping[str, str]) -> str:
         or (_image(process.container)[1] if process.container else "")
         or (_unit(process.unit)[1] if process.unit and not process.container else "")
     )
+
+
+def _script(name: str) -> str:
+    """``python3 -m shop`` and ``python3 /srv/shop/main.py`` by what is run."""
+    run = _INTERPRETER.match(name)
+    return name[run.end() :].rpartition("/")[2] if run else name
 
 
 def _unit(unit: str) -> tuple[str, str]:
