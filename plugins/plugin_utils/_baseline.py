@@ -9,7 +9,7 @@ What a service does follows the hours of the day, so rounds are set beside those
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -39,7 +39,7 @@ class _Kept(NamedTuple):
 def zone_of(name: str) -> tzinfo:
     """Of a name such as ``Europe/Vienna``; the clock of people is what traffic follows."""
     if name == "UTC":
-        return timezone.utc
+        return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -55,7 +55,7 @@ def baseline(
     now: Slice,
     rounds: int = ROUNDS,
     window_hours: float = WINDOW_HOURS,
-    zone: tzinfo = timezone.utc,
+    zone: tzinfo = UTC,
     since: float | None = None,
 ) -> list[Slice]:
     """The last rounds of this time of day before that of ``now``, oldest first, one of each day.
@@ -86,5 +86,5 @@ def _apart(then: float, now: float, zone: tzinfo) -> tuple[int, float]:
 
 
 def _wall(seconds: float, zone: tzinfo) -> float:
-    moment = datetime.fromtimestamp(0, timezone.utc) + timedelta(seconds=seconds)
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
     return seconds + (moment.astimezone(zone).utcoffset() or timedelta()).total_seconds()

@@ -70,10 +70,7 @@ class _Table:
     def __init__(self, now: Workers, rounds: Sequence[Workers], changes: Sequence[Change]) -> None:
         self._rounds = len(rounds)
         self._thin = _thin(now, rounds)
-        self._shares = {
-            which: [_shares(one, which) for one in rounds]
-            for which in ("own", "total")
-        }
+        self._shares = {which: [_shares(one, which) for one in rounds] for which in ("own", "total")}
         self._columns = {
             ((change.name, change.file), which): self._column((change.name, change.file), which)
             for change in changes

@@ -90,7 +90,9 @@ class Service:
             if (name, host) not in self._hosts:
                 self._hosts[name, host] = self._like(self._mix, HOSTS_ALIKE)
         mixes = [
-            _parts([one * usual / part for one, usual, part in zip(day, self._hosts[name, host], self._mix, strict=True)])
+            _parts(
+                [one * usual / part for one, usual, part in zip(day, self._hosts[name, host], self._mix, strict=True)]
+            )
             for host in range(hosts)
         ]
         return self._side(name, mixes, workers, seconds, slower)
