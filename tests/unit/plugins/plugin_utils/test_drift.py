@@ -9,7 +9,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import permutations
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._compare import CLEAR, FEW, NOISE, Change, Observation
