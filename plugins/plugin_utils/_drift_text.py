@@ -15,7 +15,7 @@ from ._compare import CLEAR, FEW, Change
 from ._drift import AS_USUAL, DRIFTED, FEW_ROUNDS, ONCE, Drift
 from ._errors import FleetError
 from ._fields import printable
-from ._render._text import cut, interval, markdown, names, plural, row
+from ._render._text import clock, cut, day, markdown, names, plural, row
 from ._wire import JsonObject
 
 #: Services on the first screen with so many functions of each; of a service in the Markdown; in a module's result.
@@ -84,7 +84,7 @@ def _since(one: Drift, change: Change) -> str:
     for other in one.release.changes:
         if (other.name, other.file) == (change.name, change.file):
             shift = other.own if change.shift is change.own else other.total
-            return f"{points(shift)} from version {version} on: {shift.verdict}"
+            return f"{points(shift)} in {change.name} from version {version} on: {shift.verdict}"
     return ""
 
 
@@ -125,9 +125,9 @@ def text(drifts: Sequence[Drift]) -> str:
     parts += [f"- **{label}**: {markdown(printable(what))}" for label, what in _rest(found)]
     parts += [] if clear else ["- **Drifted**: nothing drifted"]
     for one in clear:
-        when = interval(one.now.began, one.now.began)
+        when = f"{day(one.now.began)} {clock(one.now.began)} UTC"
         parts += ["", f"## {markdown(printable(_name(one)))}", ""]
-        parts += [f"- **Round**: {markdown(printable('; '.join(filter(None, (one.now.round, when)))))}"]
+        parts += [f"- **Round**: {markdown(printable(f'{one.now.round}; {when}'))}"]
         parts += [f"- **Judged**: {markdown(printable(_beside(one)))}"]
         since = _since(one, one.clear[0])
         parts += [f"- **Release**: {markdown(printable(since))}"] if since else []

@@ -186,7 +186,7 @@ def test_the_previous_version_stands_in_while_rounds_are_too_few() -> None:
     assert (few.state, few.alarming, few.too_few) == (DRIFTED, few.release, FEW_ROUNDS)
     assert usual.alarming is usual.usual and usual.release == few.release
     shown = " ".join(" ".join(lines([usual], 80)).split())
-    assert "points from version 1 on: clear" in shown and "beside 14 rounds of this time of day" in shown
+    assert "points in slow from version 1 on: clear" in shown and "beside 14 rounds of this time of day" in shown
     assert "beside version 1 alone (too few rounds of this time of day)" in " ".join(" ".join(lines([few], 80)).split())
 
 
