@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ._calls import calls
-from ._compare import CLEAR, Change, Comparison, Shift, compare, observations
+from ._changes import change_data, growth, sentence, table
+from ._compare import CLEAR, Change, Comparison, compare, observations
 from ._errors import FleetError
 from ._graphs import Target
 from ._profile import KINDS, Profile, describe
-from ._render._text import code, cut, markdown, place, plural, row
+from ._render._text import cut, markdown, plural, row
 from ._sides import Side
 from ._stacks import normal_path
 from ._wire import JsonObject, Measure
@@ -43,7 +44,7 @@ class Diff:
 
     def above(self, points: float) -> list[Change]:
         """Functions whose share clearly grew by more than so many percentage points."""
-        return [change for change in self.clear if _growth(change) > points]
+        return [change for change in self.clear if growth(change) > points]
 
 
 def diff(a: Side, b: Side) -> Diff:
@@ -90,11 +91,6 @@ def normalised(profile: Profile) -> Profile:
     return Profile(profile.measures, tuple(stacks))
 
 
-def _growth(change: Change) -> float:
-    """Percentage points that a clear part of a change grew by."""
-    return max((100 * shift.change for shift in (change.own, change.total) if shift.verdict == CLEAR), default=0.0)
-
-
 def lines(found: Diff, file: str, width: int) -> list[str]:
     """The first screen."""
     text = ["", cut(f"Changes from {found.a.name} to {found.b.name}", width), ""]
@@ -134,21 +130,6 @@ def noise(found: Diff) -> str:
     return f"judged by how {among} differ among each other{what}"
 
 
-def sentence(change: Change) -> str:
-    """``+5.1 ± 1.2 points in price (shop/price.py): own 12.0 → 17.1 %, total 12.0 → 17.1 %``."""
-    where = f"{change.name} ({place(change.file, 0)})"
-    return f"{points(change.shift)} in {where}: own {arrow(change.own)}, total {arrow(change.total)}"
-
-
-def points(shift: Shift) -> str:
-    error = "" if shift.error is None else f" ± {100 * shift.error:.1f}"
-    return f"{100 * shift.change:+.1f}{error} points"
-
-
-def arrow(shift: Shift) -> str:
-    return f"{100 * shift.before:.1f} → {100 * shift.after:.1f} %"
-
-
 def text(found: Diff) -> str:
     """As Markdown, to paste."""
     parts = [
@@ -159,12 +140,8 @@ def text(found: Diff) -> str:
         f"- **Noise**: {markdown(noise(found))}",
         *(f"- **Note**: {markdown(note)}" for note in found.notes),
         "",
-        "| function | where | own | change | total | change | verdict |",
-        "|---|---|---|---|---|---|---|",
+        *table([(one, one.verdict) for one in found.comparison.changes[:MOST_ROWS]]),
     ]
-    for one in found.comparison.changes[:MOST_ROWS]:
-        shown = (code(one.name), code(one.file), arrow(one.own), points(one.own), arrow(one.total), points(one.total))
-        parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in (*shown, one.verdict)) + " |")
     return "\n".join(parts) + "\n"
 
 
@@ -180,7 +157,7 @@ def data(found: Diff, fail_above: float | None) -> JsonObject:
         "fail_above": fail_above,
         "above": [change.name for change in found.above(fail_above)] if fail_above is not None else [],
         "notes": list(found.notes),
-        "functions": [_change_data(change) for change in found.comparison.changes],
+        "functions": [change_data(change) for change in found.comparison.changes],
     }
 
 
@@ -206,16 +183,6 @@ def window(side: Side) -> tuple[float | None, float | None]:
     return began, ended
 
 
-def _change_data(change: Change) -> JsonObject:
-    return {
-        "name": change.name,
-        "file": change.file,
-        "verdict": change.verdict,
-        "own": {**change.own._asdict(), "verdict": change.own.verdict},
-        "total": {**change.total._asdict(), "verdict": change.total.verdict},
-    }
-
-
 def verdict(found: Diff, fail_above: float | None) -> FleetError | None:
     """Why a rollout should stop; None where it need not, or where nothing can be told."""
     if fail_above is None:
@@ -223,7 +190,7 @@ def verdict(found: Diff, fail_above: float | None) -> FleetError | None:
     above = found.above(fail_above)
     if not above:
         return None
-    worst = max(above, key=_growth)
+    worst = max(above, key=growth)
     rest = f"; and {plural(len(above) - 1, 'other')}" if len(above) > 1 else ""
     return FleetError(
         f"Clearly slower: the share of {worst.name} grew by more than {fail_above:g} percentage points",

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 
+from ._changes import points, sentence
 from ._compare import Change
-from ._diff import Diff, data, noise, normalised, points, sentence, text, who, window
+from ._diff import Diff, data, noise, normalised, text, who, window
 from ._profile import merge
 from ._render._diff import Names, page, render_diff
 from ._render._svg import Heading, with_script

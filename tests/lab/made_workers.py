@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._compare import Observation
@@ -23,6 +23,9 @@ AGAIN, LONG = 0.5, 0.08
 #: distributions, in which a kind that is a tenth of the whole has from 6 to 14 % on two of three hosts, from 2 to 18 %
 #: in two of three workers.
 HOSTS_ALIKE, WORKERS_ALIKE = 60.0, 12.0
+#: Of days and of odd days: a kind that is a tenth of the whole has from 8.5 to 11.5 % on two of three days, from 4 to
+#: 16 % on odd ones.
+DAYS_ALIKE, ODD_ALIKE = 400.0, 25.0
 SLOW = "add_tax"
 
 
@@ -52,6 +55,7 @@ class Service:
     def __init__(self, seed: int) -> None:
         dice = random.Random(seed)
         self._dice = dice
+        self._hosts: dict[tuple[str, int], list[float]] = {}
         common = [f"common{number}" for number in range(150)]
         self._kinds = [self._kind(number, dice.sample(common, 9)) for number in range(KINDS)]
         self._mix = _parts([(1 + kind) ** -0.9 for kind in range(KINDS)])
@@ -74,11 +78,32 @@ class Service:
 
     def side(self, name: str, hosts: int, workers: int, seconds: float, slower: float = 0.0) -> list[Observation]:
         """A window over other hosts of the same service. With ``slower`` the share of :data:`SLOW` is so much more."""
+        mixes = (self._like(self._mix, HOSTS_ALIKE) for _host in range(hosts))
+        return self._side(name, mixes, workers, seconds, slower)
+
+    def round(
+        self, hosts: int, workers: int, seconds: float, slower: float = 0.0, odd: bool = False, name: str = "h"
+    ) -> list[Observation]:
+        """A window on another day, which has a mix of its own; hosts of the same name stay as unlike as they are."""
+        day = self._like(self._mix, ODD_ALIKE if odd else DAYS_ALIKE)
+        for host in range(hosts):
+            if (name, host) not in self._hosts:
+                self._hosts[name, host] = self._like(self._mix, HOSTS_ALIKE)
+        mixes = [
+            _parts(
+                [one * usual / part for one, usual, part in zip(day, self._hosts[name, host], self._mix, strict=True)]
+            )
+            for host in range(hosts)
+        ]
+        return self._side(name, mixes, workers, seconds, slower)
+
+    def _side(
+        self, name: str, mixes: Iterable[Sequence[float]], workers: int, seconds: float, slower: float
+    ) -> list[Observation]:
         share = self.share()
         factor = (share + slower) * (1 - share) / (share * (1 - share - slower))
         found = []
-        for host in range(hosts):
-            mix = self._like(self._mix, HOSTS_ALIKE)
+        for host, mix in enumerate(mixes):
             for _worker in range(workers):
                 seen = self._window(self._like(mix, WORKERS_ALIKE), seconds, factor)
                 found.append(worker(f"{name}{host}", *seen))
