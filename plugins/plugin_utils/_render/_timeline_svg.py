@@ -110,10 +110,10 @@ def _top(top: float) -> str:
 
 
 def scale(most: float) -> float:
-    """The top of a scale: 1, 2 or 5 of a power of ten, and at least a percent, so that noise stays small."""
+    """The top of a scale: a round number, and at least a percent, so that noise stays small."""
     most = max(most, 0.01)
     power = 10.0 ** math.floor(math.log10(most))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= most * (1 - 1e-9))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 6, 8, 10) if step * power >= most * (1 - 1e-9))
 
 
 def _paths(timeline: Timeline, values: Sequence[float], top: float, base: float) -> Iterable[tuple[int, str]]:

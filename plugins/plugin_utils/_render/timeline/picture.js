@@ -29,8 +29,13 @@ class Lines {
       ),
     );
     this.rows.push(
-      this.row(["Workers", element("span", { className: "soft" }, " (dotted: hosts)")],
-        [(slice) => slice.workers, (slice) => slice.hosts], 1, String, []),
+      this.row(
+        ["Workers", element("span", { className: "soft" }, " (dotted: hosts)")],
+        [(slice) => slice.workers, (slice) => slice.hosts],
+        1,
+        (value) => `${Number(value.toPrecision(3))}`,
+        [],
+      ),
     );
     this.box.replaceChildren(...this.rows.map(({ element: row }) => row));
     this.label();
@@ -133,10 +138,10 @@ class Lines {
   }
 }
 
-/** 1, 2 or 5 of a power of ten. */
+/** A round number above. */
 function roundTop(most) {
   const power = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 5, 10].map((step) => step * power).find((top) => top >= most * (1 - 1e-9));
+  return [1, 1.5, 2, 3, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= most * (1 - 1e-9));
 }
 
 function svg(name, attributes) {

@@ -13,18 +13,17 @@ function functionRows(line, slice, second) {
 
 function fillTable(table, line, slice, second) {
   const heads = second
-    ? ["Function", "File", "Own", "Change", "Total", "Change"]
-    : ["Function", "File", "Own", "Total"];
-  const figure = (number) => (number > 1 ? "figure" : "");
-  const line1 = heads.map((text, number) => element("th", { scope: "col", className: figure(number) }, text));
-  table.tHead.replaceChildren(element("tr", {}, ...line1));
+    ? ["Own", "Change", "Total", "Change", "Function", "File"]
+    : ["Own", "Total", "Function", "File"];
+  const figure = (number) => (number < heads.length - 2 ? "figure" : "");
+  const cells = heads.map((text, number) => element("th", { scope: "col", className: figure(number) }, text));
+  table.tHead.replaceChildren(element("tr", {}, ...cells));
   const rows = functionRows(line, slice, second).map(({ name, file, now, before }) => {
     const figures = ["own", "total"].flatMap((which) =>
       before ? [arrow(before[which], now[which]), signed(now[which] - before[which])] : [percent(now[which])],
     );
-    const row = element("tr", {}, element("td", {}, element("code", {}, name)), element("td", {}, element("code", {}, file)));
-    row.append(...figures.map((text) => element("td", { className: "figure" }, text)));
-    return row;
+    const texts = [name, file].map((text) => element("td", {}, element("code", {}, text)));
+    return element("tr", {}, ...figures.map((text) => element("td", { className: "figure" }, text)), ...texts);
   });
   table.tBodies[0].replaceChildren(...rows);
 }
