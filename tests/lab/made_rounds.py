@@ -97,17 +97,21 @@ def made_page(many: int = 96) -> str:
     ]
     facts = [("Rounds", f"{many} of play web"), ("Hosts", "12 of 12 in each")]
     links = {one.name: f"rounds/{one.name}/index.html" for one in rounds[-3:]}
-    return page("Snapshots of web", facts, [ServiceLines(one, MEASURE) for one in lines], rounds, links, drifts)
+    text: str = page("Snapshots of web", facts, [ServiceLines(one, MEASURE) for one in lines], rounds, links, drifts)
+    return text
 
 
 def hostile_page(text: str) -> str:
     """``text`` wherever a name can be."""
     one = Round(text, BEGAN, BEGAN + 10, 1, 1, text, text)
     two = Round(text + " 2", BEGAN + 900, BEGAN + 910, 2, 1, text, text)
-    slices = tuple(Slice(each.name, each.began, text, text + each.name[-1:], text, 1, 1, 10, 0.2) for each in (one, two))
+    slices = tuple(
+        Slice(each.name, each.began, text, text + each.name[-1:], text, 1, 1, 10, 0.2) for each in (one, two)
+    )
     names: tuple[Function, ...] = ((text, text), ("other", text))
     shares = ((Share(0.5, 0.6), Share(0.1, 1.0)), (Share(0.6, 0.7), Share(0.2, 1.0)))
     lines = ServiceLines(Timeline(text, text, slices, names, shares), text)
     drift = DriftRow(text, (text, text), 0.6, 0.5, 0.1, None, "clear", one.name, text)
     other = DriftRow(text, (text, text), 0.6, 0.5, 0.1, None, text, one.name, text)
-    return page(text, [(text, text)], [lines], [one, two], {one.name: text, two.name: None}, [drift, other])
+    made: str = page(text, [("Play", text)], [lines], [one, two], {one.name: text, two.name: None}, [drift, other])
+    return made

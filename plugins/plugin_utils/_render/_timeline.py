@@ -84,8 +84,8 @@ def page(
     ranked = sorted(drifts, key=lambda one: (not one.clear, -abs(one.change)))
     known = _timeline_data.all_rounds(rounds, services)
     return template("timeline.html.j2").render(
-        title=title,
-        facts=facts,
+        title=short(title),
+        facts=[(short(label), short(text)) for label, text in facts],
         drifts=[_drift(one) for one in ranked[:_MOST_DRIFTS]],
         more_drifts=max(0, len(ranked) - _MOST_DRIFTS),
         sections=[_section(one) for one in services],
@@ -101,7 +101,7 @@ def page(
 
 def relative(link: str | None) -> str:
     """An address that leads to a file beside the page or above it, whatever it looks like; "" where there is none."""
-    return f"./{quote(link, safe='/')}" if link else ""
+    return f"./{quote(link, safe='/', errors='replace')}" if link else ""
 
 
 @functools.cache
@@ -117,7 +117,7 @@ def _script() -> str:
 def _drift(one: DriftRow) -> _Drift:
     error = f" ± {100 * one.error:.1f}" if one.error is not None else ""
     return _Drift(
-        verdict=one.verdict,
+        verdict=short(one.verdict),
         clear=one.clear,
         service=short(one.service),
         function=short(one.function[0]),
@@ -161,5 +161,7 @@ def _rows(timeline: Timeline) -> list[_FunctionRow]:
 def _function(name: str, file: str, owns: Iterable[float]) -> _FunctionRow:
     shown = [round(1000 * own) / 1000 for own in owns]
     oldest, median, newest = shown[0], statistics.median(shown), shown[-1]
-    figures = [f"{100 * value:.1f} %" for value in (oldest, median, newest)]
-    return _FunctionRow(short(name), short(file), *figures, f"{100 * (newest - median):+.1f}")
+    change = f"{100 * (newest - median):+.1f}"
+    return _FunctionRow(
+        short(name), short(file), f"{100 * oldest:.1f} %", f"{100 * median:.1f} %", f"{100 * newest:.1f} %", change
+    )

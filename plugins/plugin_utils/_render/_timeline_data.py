@@ -132,9 +132,7 @@ def _mark(drift: DriftRow, timeline: Timeline) -> list[list[object]]:
     """Function, slice and words of a clear drift, where this time line has them."""
     if not drift.clear or drift.service != timeline.service or drift.kind not in ("", timeline.kind):
         return []
-    found = [
-        number for number, part in enumerate(timeline.slices) if part.round == drift.round or not drift.round
-    ]
+    found = [number for number, part in enumerate(timeline.slices) if part.round == drift.round or not drift.round]
     if not found or drift.function not in timeline.functions:
         return []
     error = f" ± {100 * drift.error:.1f}" if drift.error is not None else ""

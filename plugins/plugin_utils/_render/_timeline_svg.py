@@ -86,8 +86,10 @@ def _marks(timeline: Timeline, height: int) -> list[Markup]:
         line = Markup('<path d="M{} 0V{}" stroke="#5a5a5a" stroke-dasharray="2 3"/>')
         right = x > _WIDTH * 0.8
         label = cut(short(version) or "no version", 24)
-        marks += [line.format(x, height - 18), _text(x + (-3 if right else 3), 10 + 12 * (number % 2), label,
-                                                     "end" if right else "start")]
+        marks += [
+            line.format(x, height - 18),
+            _text(x + (-3 if right else 3), 10 + 12 * (number % 2), label, "end" if right else "start"),
+        ]
     return marks
 
 
