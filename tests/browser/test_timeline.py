@@ -10,10 +10,20 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline import page as timeline_page
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline_data import DriftRow, ServiceLines
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
 from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
-from ansible_collections.pyspy.fleet.tests.lab.made_rounds import hostile_page, made_page, made_rounds
+from ansible_collections.pyspy.fleet.tests.lab.made_rounds import (
+    MEASURE,
+    RISE,
+    SLOW,
+    canary,
+    hostile_page,
+    made_page,
+    made_rounds,
+)
 from playwright.sync_api import Page, expect
 
 MANY = 192
@@ -122,6 +132,25 @@ def test_a_version_is_compared_with_what_was_before_it(page: Page) -> None:
     assert rows(page)[0][4] == "price"
 
 
+def test_while_a_version_is_rolled_out_a_round_has_two(chromium: Browser, tmp_path: Path) -> None:
+    rounds = made_rounds(10)
+    made = tmp_path / "canary.html"
+    drift = DriftRow("shop", SLOW, 0.18, 0.1, RISE, 0.012, "clear", rounds[8].name)
+    made.write_text(timeline_page("Canary", [], [ServiceLines(canary(rounds, 6), MEASURE)], rounds, {}, [drift]))
+    page = chromium.open(made)
+    paths = page.locator("#lines .row:first-child .line").all()
+    assert [str(path.get_attribute("d")).count("M") for path in paths] == [1, 1]
+    assert page.locator("#round").get_attribute("max") == "13"
+    assert said(page) == rounds[8].name and "version 2.2" in page.locator("#said").inner_text()
+    page.locator("#hold").click()
+    page.locator("#round").focus()
+    page.keyboard.press("ArrowLeft")
+    assert "version 2.1" in page.locator("#said").inner_text()
+    # Both are of one round: the change is from the old to the new, and there are no two rounds to compare.
+    assert rows(page)[0][4] == "price" and float(rows(page)[0][1]) > 6
+    assert [text.split(" ")[1] for text in page.locator("#ways code").all_inner_texts()] == ["pyspy.fleet.snapshots"]
+
+
 def test_a_gap_is_no_line(page: Page) -> None:
     def lines() -> list[int]:
         paths = page.locator("#lines .row:first-child .line").all()
@@ -174,7 +203,7 @@ def test_an_address_reopens_the_view(chromium: Browser, file: Path, page: Page) 
     again = chromium.open(file, fragment=str(page.evaluate("location.hash")).removeprefix("#"))
     for part in ("#heading", "#said", "#other", "#what", "#functions", "#ways"):
         assert again.locator(part).inner_text() == page.locator(part).inner_text()
-    assert view(page) == {"service": "jobs", "kind": "cpu", "at": NAMES[MANY // 2], "with": NAMES[20]}
+    assert view(page) == {"service": "jobs", "kind": "cpu", "at": f"{NAMES[MANY // 2]} 0", "with": f"{NAMES[20]} 0"}
     # The odd round: half of all was in one function.
     assert rows(again)[0][4] == "price"
 

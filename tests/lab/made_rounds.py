@@ -50,6 +50,17 @@ def gapped(rounds: list[Round], first: int, last: int, service: str = "mail") ->
     return timeline([*rounds[:first], *rounds[last:]], service)
 
 
+def canary(rounds: list[Round], first: int, service: str = "shop") -> Timeline:
+    """From a round on some workers have the next version, in which :data:`SLOW` is slower; the others stay."""
+    old = timeline(rounds, service)
+    new = risen(rounds, 0, service)
+    slices, shares = list(old.slices[:first]), list(old.shares[:first])
+    for number in range(first, len(rounds)):
+        slices += [old.slices[number], new.slices[number]]
+        shares += [old.shares[number], new.shares[number]]
+    return Timeline(service, "cpu", tuple(slices), old.functions, tuple(shares))
+
+
 def odd_one(rounds: list[Round], odd: int, service: str = "jobs") -> Timeline:
     """In one round :data:`SLOW` has half of all."""
     return timeline(rounds, service, change=lambda number: 0.5 if number == odd else 0.0)

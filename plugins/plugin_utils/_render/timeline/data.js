@@ -58,5 +58,5 @@ function versionName(version) {
 
 /** What the address calls a slice; a round has two of a service while it is being rolled out. */
 function keyOf(slice) {
-  return slice.turn ? `${slice.round.name} ${slice.turn}` : slice.round.name;
+  return `${slice.round.name} ${slice.turn}`;
 }

@@ -96,7 +96,7 @@ class TimelinePage {
   describe() {
     const { round, hold, what, said, other, ways, functions, heading } = this.parts;
     const { shown } = this.lines;
-    const gone = shown.length ? `${counted(shown.length, "round")} in the picture` : "No round in this time";
+    const gone = shown.length ? `${counted(new Set(shown.map(({ round: one }) => one)).size, "round")} in the picture` : "No round in this time";
     const versions = new Set(shown.map(({ turn }) => turn)).size;
     what.textContent = `${gone}, ${counted(versions, "version")}; ${this.line.measure || this.line.kind}. Lines are own shares, each row has a scale of its own. All times are UTC.`;
     round.disabled = shown.length === 0;
@@ -125,7 +125,7 @@ class TimelinePage {
     const starts = versionStarts(this.line);
     const items = starts.slice(-MOST_VERSIONS).reverse().map((slice) => {
       const before = this.line.slices.slice(0, slice.index).findLast(({ turn, round }) => turn !== slice.turn && round !== slice.round);
-      const item = element("li", {}, element("strong", {}, versionName(slice.version)), ` since ${utc(slice.began)} `);
+      const item = element("li", {}, element("strong", {}, versionName(slice.version)), ` since ${utc(slice.began)} UTC `);
       if (before) {
         const button = element("button", { type: "button" }, `Compare with ${versionName(before.version)} before`);
         button.addEventListener("click", () => this.go({ at: keyOf(slice), with: keyOf(before) }));
