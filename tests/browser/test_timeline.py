@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._render import _timeline_data
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline import page as timeline_page
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline_data import DriftRow, ServiceLines
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
@@ -196,6 +197,46 @@ def test_reports_are_linked_where_they_are(page: Page) -> None:
     assert page.locator("#rounds-heading + details a").count() == 3
 
 
+def test_a_round_has_its_flame_graph_and_two_a_difference(page: Page) -> None:
+    page.get_by_role("button", name="Compare with 2.1 before").click()
+    page.locator("#flame canvas").focus()
+    for _step in range(3):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    words = []
+    for _step in range(8):
+        words.append(page.locator("#frame").inner_text())
+        page.keyboard.press("ArrowLeft")
+    [price] = {text for text in words if text.startswith("price")}
+    assert float(price.split("(")[1].split(" ")[0]) > 6 and "→" in price
+    page.locator("#widths").select_option("old")
+    assert view(page)["widths"] == "old"
+    page.get_by_role("button", name="Stop comparing").click()
+    assert page.locator("#widths").is_hidden()
+    assert page.locator("#frame").inner_text().startswith("all · total 100.0 %")
+    page.locator("#flame canvas").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator("#frame").inner_text().startswith("main") and view(page)["zoom"] == "1"
+    page.get_by_role("button", name="Zoom out").click()
+    assert "zoom" not in view(page)
+    # Another service has none.
+    page.locator("#service").select_option(index=1)
+    assert page.locator("#graph").is_hidden() and page.locator("#no-graph").is_hidden()
+
+
+def test_flame_graphs_that_would_be_too_large_are_left_out_and_that_is_said(
+    chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_timeline_data, "_LARGEST", 1000)
+    made = tmp_path / "large.html"
+    made.write_text(made_page(12))
+    page = chromium.open(made)
+    assert "the page would be too large" in page.locator("#no-graph").inner_text()
+    assert page.locator("#graph").is_hidden()
+
+
 def test_an_address_reopens_the_view(chromium: Browser, file: Path, page: Page) -> None:
     page.locator("#service").select_option(index=3)
     click(page, MANY // 2)
@@ -210,7 +251,18 @@ def test_an_address_reopens_the_view(chromium: Browser, file: Path, page: Page) 
 
 @pytest.mark.parametrize(
     "fragment",
-    ["service=nobody", "at=x", "with=x", "range=year", "range=day&until=x", "range=day&until=1", "=&&%", "until=-1e99"],
+    [
+        "service=nobody",
+        "at=x",
+        "with=x",
+        "range=year",
+        "range=day&until=x",
+        "range=day&until=1",
+        "zoom=99999",
+        "zoom=x&widths=y",
+        "=&&%",
+        "until=-1e99",
+    ],
 )
 def test_an_address_of_another_page_does_no_harm(chromium: Browser, file: Path, fragment: str) -> None:
     page = chromium.open(file, fragment=fragment)

@@ -10,10 +10,12 @@ import random
 import time
 from collections.abc import Callable, Collection
 
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._calls import Function
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._calls import Calls, Function, Worker, calls
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame, Profile, Stack, collapse
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline import page
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline_data import DriftRow, ServiceLines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Round, Share, Slice, Timeline
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure
 
 BEGAN = 1795305600.0  # 2026-11-22 00:00:00 UTC
 MEASURE = "CPU time (not idle), 50 Hz, nonblocking"
@@ -92,6 +94,20 @@ def timeline(
     return Timeline(service, "cpu", tuple(slices), names, tuple(shares))
 
 
+def made_calls(line: Timeline) -> Calls:
+    """A call tree whose workers are the rounds: ``main`` calls each function for its own share of 1,000 samples."""
+    measure = Measure("cpu", 50.0, False, False)
+    targets = []
+    for part, shares in zip(line.slices, line.shares, strict=True):
+        stacks = [
+            Stack((Frame("main", "shop/main.py", 1), Frame(name, file, 2)), 0.02 * count, count, "MainThread")
+            for (name, file), share in zip(line.functions, shares, strict=True)
+            if (count := round(1000 * share.own))
+        ]
+        targets.append((Worker(part.round, part.version), Profile((measure,), collapse(stacks))))
+    return calls(targets)
+
+
 def made_page(many: int = 96) -> str:
     """Four services: one slower since a release in two thirds of the time, a steady one, a gap, one odd round."""
     rounds = made_rounds(many)
@@ -108,7 +124,9 @@ def made_page(many: int = 96) -> str:
     ]
     facts = [("Rounds", f"{many} of play web"), ("Hosts", "12 of 12 in each")]
     links = {one.name: f"rounds/{one.name}/index.html" for one in rounds[-3:]}
-    text: str = page("Snapshots of web", facts, [ServiceLines(one, MEASURE) for one in lines], rounds, links, drifts)
+    trees = [("shop", "cpu", made_calls(lines[0]))]
+    services = [ServiceLines(one, MEASURE) for one in lines]
+    text: str = page("Snapshots of web", facts, services, rounds, links, drifts, trees)
     return text
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from .._calls import Calls
 from .._rounds import Round, Timeline
 from . import _timeline_data, _timeline_svg
 from ._page import _hash, _style
@@ -26,7 +27,10 @@ from ._templates import template
 from ._text import clock, day, plural
 from ._timeline_data import DriftRow, ServiceLines, short
 
-_FILES = ("view/table.js", "timeline/data.js", "timeline/picture.js", "timeline/table.js", "timeline/page.js")
+_FILES = (
+    *(f"view/{name}.js" for name in ("table", "data", "sums", "flame")),
+    *(f"timeline/{name}.js" for name in ("data", "picture", "table", "graph", "page")),
+)
 #: Rows that are written out; what is left out is counted in the page.
 _MOST_DRIFTS, _MOST_ROUNDS = 100, 100
 
@@ -79,10 +83,17 @@ def page(
     rounds: Sequence[Round],
     links: Mapping[str, str | None],
     drifts: Sequence[DriftRow] = (),
+    trees: Sequence[tuple[str, str, Calls]] = (),
 ) -> str:
-    """``links`` has, for names of rounds, the relative address of the report, or None where there is none."""
+    """``links`` has, for names of rounds, the relative address of the report, or None where there is none.
+
+    ``trees`` are service, kind and calls, in the order of their importance: later ones are left out where the page
+    would be too large. Their workers are rounds: ``host`` is the round's name, ``name`` the version.
+    """
     ranked = sorted(drifts, key=lambda one: (not one.clear, -abs(one.change)))
     known = _timeline_data.all_rounds(rounds, services)
+    addresses = {name: relative(link) for name, link in links.items()}
+    data = _timeline_data.document(services, known, addresses, ranked)
     return template("timeline.html.j2").render(
         title=short(title),
         facts=[(short(label), short(text)) for label, text in facts],
@@ -91,7 +102,8 @@ def page(
         sections=[_section(one) for one in services],
         rounds=[_round(one, links.get(one.name)) for one in reversed(known[-_MOST_ROUNDS:])],
         more_rounds=max(0, len(known) - _MOST_ROUNDS),
-        data=_timeline_data.document(services, known, {name: relative(link) for name, link in links.items()}, ranked),
+        data=data,
+        trees=_timeline_data.documents(trees, services, len(data)),
         style=Markup(_style()),
         style_hash=_hash(_style()),
         script=Markup(_script()),

@@ -18,16 +18,19 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from .._calls import Function
+from .._calls import Calls, Function
 from .._fields import printable
 from .._rounds import Round, Slice, Timeline
 from ._view import _ESCAPES
+from ._view import document as tree_document
 
 #: Digits of shares, none of which means anything to JSON or HTML.
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
 #: Longer names are cut: they stand in the page many times.
 _LONGEST = 500
+#: Characters of all documents together, beside which there are the pictures: a page stays below 5 MB.
+_LARGEST = 4_300_000
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,21 @@ def document(
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.encode("utf-8", "replace").decode().translate(_ESCAPES))
+
+
+def documents(
+    trees: Sequence[tuple[str, str, Calls]], services: Sequence[ServiceLines], size: int
+) -> list[tuple[int, Markup]]:
+    """Numbers of services with their call trees; "null" for one that would make the page too large."""
+    numbers = {(one.timeline.service, one.timeline.kind): number for number, one in enumerate(services)}
+    found = []
+    for service, kind, tree in trees:
+        if (service, kind) in numbers:
+            text = tree_document([(kind, "", tree)], {})
+            fits = size + len(text) <= _LARGEST
+            size += len(text) * fits
+            found.append((numbers[service, kind], text if fits else Markup("null")))
+    return found
 
 
 def _service(lines: ServiceLines, numbers: Mapping[str, int], drifts: Sequence[DriftRow]) -> dict[str, object]:

@@ -14,6 +14,7 @@ class TimelinePage {
       onPick: (slice, second) => this.go(second ? { with: keyOf(slice) } : { at: keyOf(slice) }),
       onPoint: (slice, event) => this.tell(slice, event),
     });
+    this.graph = new Graph({ onZoom: (node) => this.go({ zoom: node ? String(node) : "" }) });
     this.parts.service.append(
       ...this.services.map(({ service, kind, measure }, number) =>
         element("option", { value: String(number) }, `${service} (${measure || kind})`)),
@@ -26,13 +27,15 @@ class TimelinePage {
     const { service, range, earlier, later, round, hold } = this.parts;
     service.addEventListener("change", () => {
       const chosen = this.services[Number(service.value)];
-      this.go({ service: chosen.service, kind: chosen.kind, with: "" });
+      this.go({ service: chosen.service, kind: chosen.kind, with: "", zoom: "" });
     });
     range.addEventListener("change", () => this.go({ range: range.value, until: "" }));
     earlier.addEventListener("click", () => this.move(-1));
     later.addEventListener("click", () => this.move(1));
     round.addEventListener("input", () => this.go({ at: keyOf(this.lines.shown[Number(round.value)]) }, true));
     hold.addEventListener("click", () => this.go({ at: keyOf(this.slice), with: this.second ? "" : keyOf(this.slice) }));
+    this.graph.widths.addEventListener("change", (event) => this.go({ widths: event.target.value }));
+    this.graph.out.addEventListener("click", () => this.go({ zoom: String(this.graph.above() || "") }));
     window.addEventListener("hashchange", () => this.apply());
   }
 
@@ -53,14 +56,14 @@ class TimelinePage {
 
   apply() {
     const address = location.hash.slice(1) || this.first;
-    const view = { service: "", kind: "", range: "", until: "", at: "", with: "", ...Object.fromEntries(new URLSearchParams(address)) };
+    const view = { service: "", kind: "", range: "", until: "", at: "", with: "", widths: "", zoom: "", ...Object.fromEntries(new URLSearchParams(address)) };
     this.view = view;
     if (!SPANS[view.range]) view.range = "";
     const fits = (one, kind) => one.service === view.service && (!kind || one.kind === kind);
     const number = Math.max(0, [view.kind, ""].map((kind) => this.services.findIndex((one) => fits(one, kind))).find((n) => n >= 0) || 0);
     if (!this.unpacked.has(number)) this.unpacked.set(number, unpackLine(this.services[number], this.rounds));
     this.line = this.unpacked.get(number);
-    this.parts.service.value = String(number);
+    this.number = number;
     const { slices } = this.line;
     const named = (key) => slices.find((slice) => keyOf(slice) === key) || slices.findLast((slice) => slice.round.name === key) || null;
     this.slice = named(view.at) || slices[slices.length - 1] || null;
@@ -118,6 +121,8 @@ class TimelinePage {
     heading.textContent = pair ? `Functions: from ${early.round.name} to ${late.round.name}` : `Functions in ${late.round.name}`;
     fillTable(functions, this.line, late, early);
     fillWays(ways, late, early);
+    this.graph.widths.value = this.view.widths === "old" ? "old" : "";
+    this.graph.show(this.number, late, early || null, this.view.widths === "old", Math.max(0, parseInt(this.view.zoom, 10) || 0));
   }
 
   /** Each version, newest first: a click compares its first round with the last one before it. */
