@@ -104,7 +104,7 @@ class Flame {
     const hit = this.found && place >= 0 && this.found[place];
     const wide = Math.max(box.width - (box.width > 3 ? 1 : 0), NARROWEST);
     pen.globalAlpha = this.found && !hit ? 0.3 : box.above ? 0.5 : 1;
-    pen.fillStyle = code ? shaded(picture.packages[code.pack].tint, picture.depths[box.node] % 2) : "#eeeeee";
+    pen.fillStyle = this.tint(box.node, code);
     pen.fillRect(box.x, y, wide, ROW - 1);
     const pattern = picture.idle[box.node] ? patterns.idle : code && code.native ? patterns.native : null;
     if (pattern) {
@@ -114,7 +114,7 @@ class Flame {
     pen.globalAlpha = this.found && !hit ? 0.55 : 1;
     const room = Math.floor((wide - 6) / letter);
     if (room >= 2) {
-      const name = code ? code.name : "all";
+      const name = this.label(box.node, code);
       pen.fillStyle = "#000000";
       pen.fillText(name.length <= room ? name : `${name.slice(0, room - 1)}…`, box.x + 3, y + ROW / 2);
     }
@@ -124,6 +124,15 @@ class Flame {
       pen.lineWidth = box.node === this.current ? 3 : 1;
       pen.strokeRect(box.x + 0.5, y + 0.5, Math.max(wide - 1, 1), ROW - 2);
     }
+  }
+
+  tint(node, code) {
+    const { packages, depths } = this.picture;
+    return code ? shaded(packages[code.pack].tint, depths[node] % 2) : "#eeeeee";
+  }
+
+  label(node, code) {
+    return code ? code.name : "all";
   }
 
   /** The node below the pointer. */
