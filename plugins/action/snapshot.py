@@ -16,15 +16,21 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyspy.fleet.plugins.modules.snapshot import ARGUMENT_SPEC
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._baseline import zone_of
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._choosing import chosen, waves
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._drift_text import lines as drift_lines
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._drift_text import result
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._drift_text import verdict as drifted
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._outlook import look_back
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._named_rounds import span
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._outlook import Terms, look_back
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._text import row
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._round import lines, services, verdict
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import begin, found, inbox, keep
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import Store, open_store
 
 _MIB = 1024 * 1024
 
@@ -74,7 +80,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         if self._task.check_mode:
             for line in plan_lines(arguments["planned"], hosts, width):
                 display.display(line)
-            return {"round": "", "snapshots": 0, "drift": []}
+            return {"round": "", "snapshots": 0}
         run = open_run(inbox(arguments["store"]), "snapshot", "", process_key())
         what = found(run)
         size = arguments["keep_size"]
@@ -82,19 +88,30 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         with open_store(arguments["store"]) as store:
             keep(store, run, what)
             pruned = store.prune(retention, what.round.ended)
-            outlook = look_back(store, what.round, arguments["usual_rounds"])
-        for line in [*lines(what, pruned, width), *outlook.lines(width)]:
+            outlook = look_back(store, what.round, _terms(store, arguments), arguments["fail_above"])
+        screen = [*lines(what, pruned, width), *drift_lines(outlook.drifts, width), *row("Page", outlook.page, width)]
+        for line in screen:
             display.display(line)
-        wrong = verdict(what, str(arguments["fail_on"])) or outlook.verdict(arguments["fail_above"])
+        wrong = verdict(what, str(arguments["fail_on"])) or drifted(outlook.drifts, arguments["fail_above"])
         failure = {"failed": True, "msg": str(wrong)} if wrong is not None else {}
         return {
             "round": what.round.name,
             "store": arguments["store"],
             "page": outlook.page,
             "snapshots": len(what.visited.snapshots),
-            "drift": outlook.result(),
+            **result(outlook.drifts),
             **failure,
         }
+
+
+def _terms(store: Store, arguments: Mapping[str, Any]) -> Terms:
+    since = arguments["usual_since"]
+    return Terms(
+        arguments["usual_rounds"],
+        zone_of(str(arguments["zone"])),
+        span(store.rounds(), since)[0] if since else None,
+        arguments["confirm"],
+    )
 
 
 def _require_share(name: str, value: float) -> None:

@@ -74,6 +74,20 @@ options:
     description: How many earlier rounds of the same hour of the day say what is usual.
     type: int
     default: 14
+  usual_since:
+    description:
+      - Only rounds from then on say what is usual. A round's name, a day as in V(2026-11-17), or an hour as
+        in V(2026-11-17T09), in UTC. So a change is accepted.
+    type: str
+    default: ""
+  zone:
+    description: Whose clock says which hour of the day it is, as in V(Europe/Vienna).
+    type: str
+    default: UTC
+  confirm:
+    description: A change counts when so many rounds before had it too.
+    type: int
+    default: 1
   fail_above:
     description:
       - Fail when the share of a function of any service has clearly grown by more than so many percentage points.
@@ -155,12 +169,52 @@ snapshots:
   returned: for end
   type: int
   sample: 16
-drift:
-  description: The functions that are clearly not as usual, or not as in the version before.
+drifted_services:
+  description: How many services are clearly not as usual.
+  returned: for end
+  type: int
+  sample: 1
+unconfirmed_services:
+  description: How many services are so in this round, and were not in the one before.
+  returned: for end
+  type: int
+  sample: 0
+usual_services:
+  description: How many services are as usual.
+  returned: for end
+  type: int
+  sample: 38
+unjudged_services:
+  description: How many services have too few rounds or workers for a verdict.
+  returned: for end
+  type: int
+  sample: 1
+clear_changes:
+  description: The functions that are clearly not as usual.
   returned: for end
   type: list
   elements: dict
-  sample: []
+  contains:
+    service:
+      description: The service.
+      type: str
+    version:
+      description: Its version now.
+      type: str
+    name:
+      description: Name of the function.
+      type: str
+    file:
+      description: Path of its file, without what a release or an installation does to it.
+      type: str
+    change:
+      description: Percentage points by which its own share, or else its total, has changed.
+      type: float
+    error:
+      description: Noise may have moved this change by so much.
+      type: float
+  sample:
+    - {service: shop, version: "2.14", name: price, file: shop/price.py, change: 6.2, error: 3.2}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -178,6 +232,9 @@ ARGUMENT_SPEC = {
     "keep_rounds": {"type": "int"},
     "keep_size": {"type": "int"},
     "usual_rounds": {"type": "int", "default": 14},
+    "usual_since": {"type": "str", "default": ""},
+    "zone": {"type": "str", "default": "UTC"},
+    "confirm": {"type": "int", "default": 1},
     "fail_above": {"type": "float"},
     "fail_on": {"type": "str", "choices": ["none", "any", "all"], "default": "all"},
     "reason": {"type": "str", "default": ""},

@@ -28,14 +28,14 @@ _TIMES = (
 def named(rounds: Sequence[Round], text: str) -> list[Round]:
     """The rounds of that name, oldest first; FleetError where there are none."""
     first, dots, last = text.partition("..")
-    began, ended = _span(rounds, first)[0], _span(rounds, last if dots else first)[1]
+    began, ended = span(rounds, first)[0], span(rounds, last if dots else first)[1]
     found = [one for one in rounds if began <= one.began <= ended]
     if not found:
         raise _unknown(rounds, text)
     return found
 
 
-def _span(rounds: Sequence[Round], text: str) -> tuple[float, float]:
+def span(rounds: Sequence[Round], text: str) -> tuple[float, float]:
     """The time of the rounds of one name, from and to, both included."""
     for one in rounds[-1:] if text == LATEST else [one for one in rounds if one.name == text]:
         return one.began, one.began

@@ -10,26 +10,126 @@ that lies beside the store, made anew after every round.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
+from . import _drift_text
+from ._baseline import ROUNDS, baseline
+from ._drift import Drift, before_release, confirmed, drift
 from ._errors import FleetError
-from ._rounds import Round
+from ._profile import KINDS
+from ._render._text import plural
+from ._render._timeline import page
+from ._render._timeline_data import DriftRow, ServiceLines
+from ._rounds import Round, Slice
 from ._store._store import Store
+
+#: Rounds that the page shows: a month of half hours, or a day of minutes.
+_SHOWN = 1440
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is usual: so many ``rounds``, by the clock of a ``zone``, none of them before ``since``.
+
+    A change counts when so many rounds before (``confirm``) had it too.
+    """
+
+    rounds: int = ROUNDS
+    zone: tzinfo = field(default=UTC)
+    since: float | None = None
+    confirm: int = 1
 
 
 @dataclass(frozen=True)
 class Outlook:
+    """``page`` is the path of the page; the files of drift lie beside it."""
+
     page: str
-
-    def lines(self, width: int) -> list[str]:
-        return []
-
-    def verdict(self, fail_above: float | None) -> FleetError | None:
-        return None
-
-    def result(self) -> list[dict[str, object]]:
-        return []
+    drifts: tuple[Drift, ...]
 
 
-def look_back(store: Store, one: Round, usual_rounds: int) -> Outlook:
-    return Outlook("")
+def look_back(store: Store, one: Round, terms: Terms, fail_above: float | None) -> Outlook:
+    drifts = tuple(_drifts(store, one.name, terms))
+    stem = os.path.splitext(store.path)[0]
+    rounds = store.rounds()[-_SHOWN:]
+    _write(f"{stem}-drift.json", json.dumps(_drift_text.data(drifts, fail_above), indent=1) + "\n")
+    _write(f"{stem}-drift.md", _drift_text.text(drifts))
+    _write(f"{stem}.html", _page(store, rounds, drifts))
+    return Outlook(f"{stem}.html", drifts)
+
+
+def _drifts(store: Store, name: str, terms: Terms) -> list[Drift]:
+    found = []
+    for service, kind in store.services():
+        slices = store.slices(service, kind)
+        ours = [one for one in slices if one.round == name]
+        drifts = [_drift(store, slices, one, terms) for one in ours]
+        if any(one.clear for one in drifts):
+            # Only now: reading profiles takes its time, and there is seldom anything to confirm.
+            before = list(dict.fromkeys(one.round for one in slices if one.began < ours[0].began))
+            earlier = [
+                [_drift(store, slices, one, terms) for one in slices if one.round == round_]
+                for round_ in before[len(before) - terms.confirm :]
+            ]
+            drifts = confirmed(drifts, *earlier, *([[]] if len(earlier) < terms.confirm else []))
+        found += drifts
+    return found
+
+
+def _drift(store: Store, slices: Sequence[Slice], now: Slice, terms: Terms) -> Drift:
+    usual = baseline(slices, now, terms.rounds, zone=terms.zone, since=terms.since)
+    previous = before_release(slices, now)
+    return drift(store.seen(now), [store.seen(one) for one in usual], store.seen(previous) if previous else None)
+
+
+def _page(store: Store, rounds: Sequence[Round], drifts: Sequence[Drift]) -> str:
+    since = rounds[0].began if rounds else None
+    services = [ServiceLines(store.timeline(service, kind, since), KINDS[kind]) for service, kind in store.services()]
+    folder = os.path.dirname(store.path)
+    links = {
+        one.name: f"{one.name}/index.html" if os.path.isfile(os.path.join(folder, one.name, "index.html")) else None
+        for one in rounds
+    }
+    newest = rounds[-1] if rounds else None
+    facts = [
+        ("Store", f"{store.path}, {os.stat(store.path).st_size / 1e6:.1f} MB"),
+        ("Rounds", plural(len(rounds), "round") + (f", the newest is {newest.name}" if newest else "")),
+    ]
+    return page("Snapshots", facts, [one for one in services if one.timeline.slices], rounds, links, _rows(drifts))
+
+
+def _rows(drifts: Sequence[Drift]) -> list[DriftRow]:
+    return [
+        DriftRow(
+            one.service,
+            (change.name, change.file),
+            change.shift.after,
+            change.shift.before,
+            change.shift.change,
+            change.shift.error,
+            one.verdict_of(change),
+            one.now.round,
+            one.now.kind,
+        )
+        for one in drifts
+        for change in (*one.clear, *one.unconfirmed)
+    ]
+
+
+def _write(path: str, text: str) -> None:
+    """At once: somebody may be reading the one of the round before."""
+    temporary = f"{path}.{secrets.token_hex(4)}"
+    try:
+        with open(temporary, "x", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        remedy = "make room there, or let the store lie where you may write; the round itself is stored"
+        raise FleetError(f"What the store says cannot be written: {path}", str(error), remedy) from error

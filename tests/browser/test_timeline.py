@@ -92,7 +92,7 @@ def test_a_click_opens_a_round_and_another_with_shift_compares(page: Page) -> No
     owns = [float(row[0].split(" ")[0]) for row in rows(page)]
     assert len(owns) == 8 and owns == sorted(owns, reverse=True)
     assert page.locator("#ways code").all_inner_texts() == [
-        f"ansible-playbook pyspy.fleet.snapshots -e pyspy_snapshots_round={NAMES[10]}"
+        f"ansible-playbook pyspy.fleet.history -e pyspy_history_rounds={NAMES[10]}"
     ]
     before = {row[2]: row[0] for row in rows(page)}
     click(page, MANY - 1, second=True)

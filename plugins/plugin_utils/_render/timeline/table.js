@@ -65,7 +65,7 @@ function fillWays(box, slice, second) {
     const compares = `ansible-playbook pyspy.fleet.diff -e pyspy_diff_a=round=${a} -e pyspy_diff_b=round=${b}`;
     if (b) ways.push(command("Which of these changes are more than noise, with flame graphs of both:", compares));
     for (const name of [b || a]) {
-      ways.push(command(`The whole report of ${name}, made again from the store:`, `ansible-playbook pyspy.fleet.snapshots -e pyspy_snapshots_round=${name}`));
+      ways.push(command(`The whole report of ${name}, made again from the store:`, `ansible-playbook pyspy.fleet.history -e pyspy_history_rounds=${name}`));
     }
   } else {
     ways.push(element("p", { className: "soft" }, "No command is shown: a round's name has characters that rounds do not have."));
