@@ -41,9 +41,9 @@ class Try(NamedTuple):
 
 def main() -> int:
     print(
-        "\n| hosts × workers × seconds | rounds | anything clear | on other hosts | 5 points found | ± | an odd day |"
+        "\n| hosts × workers × s | rounds | tries | anything clear | on other hosts | 5 points found | ± | an odd day |"
     )
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for setting in SETTINGS:
         made_up(*setting)
     _cost()
