@@ -139,8 +139,16 @@ def hostile_page(text: str) -> str:
     )
     names: tuple[Function, ...] = ((text, text), ("other", text))
     shares = ((Share(0.5, 0.6), Share(0.1, 1.0)), (Share(0.6, 0.7), Share(0.2, 1.0)))
-    lines = ServiceLines(Timeline(text, text, slices, names, shares), text)
+    line = Timeline(text, text, slices, names, shares)
     drift = DriftRow(text, (text, text), 0.6, 0.5, 0.1, None, "clear", one.name, text)
     other = DriftRow(text, (text, text), 0.6, 0.5, 0.1, None, text, one.name, text)
-    made: str = page(text, [("Play", text)], [lines], [one, two], {one.name: text, two.name: None}, [drift, other])
+    made: str = page(
+        text,
+        [("Play", text)],
+        [ServiceLines(line, text)],
+        [one, two],
+        {one.name: text, two.name: None},
+        [drift, other],
+        [(text, text, made_calls(line))],
+    )
     return made

@@ -12,20 +12,28 @@ function functionRows(line, slice, second) {
 }
 
 function fillTable(table, line, slice, second) {
-  const heads = second
-    ? ["Own", "Change", "Total", "Change", "Function", "File"]
-    : ["Own", "Total", "Function", "File"];
-  const figure = (number) => (number < heads.length - 2 ? "figure" : "");
-  const cells = heads.map((text, number) => element("th", { scope: "col", className: figure(number) }, text));
-  table.tHead.replaceChildren(element("tr", {}, ...cells));
-  const rows = functionRows(line, slice, second).map(({ name, file, now, before }) => {
-    const figures = ["own", "total"].flatMap((which) =>
-      before ? [arrow(before[which], now[which]), signed(now[which] - before[which])] : [percent(now[which])],
-    );
-    const texts = [name, file].map((text) => element("td", {}, element("code", {}, text)));
-    return element("tr", {}, ...figures.map((text) => element("td", { className: "figure" }, text)), ...texts);
-  });
-  table.tBodies[0].replaceChildren(...rows);
+  const cell = (name, text) => element(name, name === "th" ? { scope: "col" } : {}, text);
+  const figure = (name, text) => Object.assign(cell(name, text), { className: "figure" });
+  // On a phone the first columns are in sight: what has changed, and by how much.
+  const columns = second
+    ? [
+        [figure, "Own, change", ({ now, before }) => signed(now.own - before.own)],
+        [cell, "Function", ({ name }) => element("code", {}, name)],
+        [figure, "Own", ({ now, before }) => arrow(before.own, now.own)],
+        [figure, "Total", ({ now, before }) => arrow(before.total, now.total)],
+        [figure, "Total, change", ({ now, before }) => signed(now.total - before.total)],
+      ]
+    : [
+        [figure, "Own", ({ now }) => percent(now.own)],
+        [figure, "Total", ({ now }) => percent(now.total)],
+        [cell, "Function", ({ name }) => element("code", {}, name)],
+      ];
+  columns.push([cell, "File", ({ file }) => element("code", {}, file)]);
+  table.tHead.replaceChildren(element("tr", {}, ...columns.map(([kind, head]) => kind("th", head))));
+  const rows = functionRows(line, slice, second);
+  table.tBodies[0].replaceChildren(
+    ...rows.map((row) => element("tr", {}, ...columns.map(([kind, , content]) => kind("td", content(row))))),
+  );
 }
 
 function arrow(before, now) {

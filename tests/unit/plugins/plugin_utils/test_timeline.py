@@ -11,18 +11,20 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._render import _timeline_svg
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._render import _timeline_data, _timeline_svg
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline import page, relative
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._timeline_data import (
     DriftRow,
     ServiceLines,
     all_rounds,
     document,
+    documents,
 )
 from ansible_collections.pyspy.fleet.tests.lab.made_rounds import (
     BEGAN,
     SLOW,
     gapped,
+    made_calls,
     made_page,
     made_rounds,
     risen,
@@ -130,6 +132,17 @@ def test_many_rounds_are_thinned_and_that_is_said() -> None:
 @pytest.mark.parametrize(("most", "top"), [(0.0, 0.01), (0.01, 0.01), (0.3, 0.3), (0.31, 0.4), (0.99, 1.0), (1.0, 1.0)])
 def test_scales_end_at_round_numbers(most: float, top: float) -> None:
     assert _timeline_svg.scale(most) == pytest.approx(top)
+
+
+def test_flame_graphs_are_there_as_far_as_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [ServiceLines(steady(ROUNDS, name), "") for name in ("a", "b", "c")]
+    trees = [(one.timeline.service, "cpu", made_calls(one.timeline)) for one in reversed(lines)]
+    whole = documents([*trees, ("other", "cpu", trees[0][2])], lines, 0)
+    assert [number for number, _tree in whole] == [2, 1, 0]
+    [picture] = json.loads(whole[0][1])["pictures"]
+    assert picture["workers"] == [[one.name, "2.1", "", ""] for one in ROUNDS]
+    monkeypatch.setattr(_timeline_data, "_LARGEST", 2 * len(whole[0][1]) + 100)
+    assert [tree == "null" for _number, tree in documents(trees, lines, 100)] == [False, False, True]
 
 
 def test_a_page_without_rounds_and_a_service_without_slices() -> None:
