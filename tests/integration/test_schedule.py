@@ -112,7 +112,7 @@ def schedules(systemd_fleet: SystemdFleet, made: Host, tmp_path: Path) -> Iterat
     here.folder.mkdir()
     (here.folder / "round.yml").write_text(ROUND)
     (here.folder / "hosts").write_text("here ansible_connection=local ansible_python_interpreter=/usr/bin/python3\n")
-    made.run("chown -R deploy: /srv/rounds")
+    made.run('install /bin/true "/srv/rounds/it\'s" && chown -R deploy: /srv/rounds')
     before = here.left()
     try:
         yield here
@@ -193,7 +193,10 @@ def test_a_failed_round_starts_the_alert_and_its_failure_is_forgotten(schedules:
     schedules.host.run(f"systemctl start {UNIT}.service", check=False)
     await_condition("the alert", lambda: (schedules.folder / "alerts").read_text() == f"{UNIT}\n")
     shown = schedules.show()
-    assert (shown["ActiveState"], shown["ExecMainStatus"]) == ("failed", "2") and "drift was found" in schedules.journal()
+    assert (shown["ActiveState"], shown["ExecMainStatus"]) == (
+        "failed",
+        "2",
+    ) and "drift was found" in schedules.journal()
     assert schedules.remove() > 0 and schedules.left() == before
 
     # Half of it is there: a link to nowhere, and a failure of a unit that is gone.
@@ -232,19 +235,34 @@ def test_a_playbook_of_the_collection(schedules: Schedules) -> None:
     assert schedules.show()["Result"] == "success"
 
 
-ODD = ["a b", "'", '"', "%n %% %", "$HOME ${HOME} $$", "\\ \\n \\", ";", "-", "é ☃", "{x}", "a\\", " lead", "trail ", "#"]
+ODD = [
+    "a b",
+    "'",
+    '"',
+    "%n %% %",
+    "$HOME ${HOME} $$",
+    "\\ \\n \\",
+    ";",
+    "-",
+    "é ☃",
+    "{x}",
+    "a\\",
+    " lead",
+    "trail ",
+    "#",
+]
 
 
 def test_words_arrive_as_they_are(schedules: Schedules) -> None:
     folder = schedules.folder / "d $HOME %n \"q\" 'q' \\x \\ "
     folder.mkdir()
-    program = folder / "ansible playbook $HOME %n \"'"
+    program = schedules.folder / "ansible playbook $HOME %n"
     program.write_text(NOTES)
     program.chmod(0o755)
     path = f"/srv/rounds/{folder.name}"
     given = {f"W{number}": text for number, text in enumerate(ODD)}
     options = {"directory": path, "inventory": "in $A %n;,", "limit": "a:&b:!~c$ \\"}
-    program_path = f"{path}/{program.name}"
+    program_path = f"/srv/rounds/{program.name}"
     schedules.install(**options, ansible_playbook=program_path, arguments=ODD, environment=given, variables=given)
     schedules.host.run(f"systemctl start {UNIT}.service")
     noted = json.loads((schedules.folder / "told").read_text())
@@ -292,6 +310,7 @@ def test_values_that_mean_nothing_are_told_at_once(schedules: Schedules) -> None
         ({"calendar": "every $HOME"}, "Failed to parse calendar specification 'every $HOME'"),
         ({"on_failure": "nothing.service"}, "No files found for nothing.service"),
         ({"ansible_playbook": "/srv/rounds/round.yml"}, "finds no ansible-playbook that may be executed"),
+        ({"ansible_playbook": "/srv/rounds/it's"}, "whose path has quotes or backslashes"),
         ({"playbook": "pyspy.fleet.nothing"}, "pyspy.fleet.nothing could not run as deploy"),
         ({"playbook": "pyspy.fleet.cleanup", "user": "web"}, "ansible-galaxy collection install pyspy.fleet"),
         ({"limit": "nobody"}, "could not run as deploy"),
