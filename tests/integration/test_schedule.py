@@ -64,6 +64,7 @@ class Schedules:
     def __init__(self, fleet: SystemdFleet, runs: Path) -> None:
         self.fleet, self.runs, self.host = fleet, runs, fleet.hosts[0]
         self.folder = self.host.root / "srv" / "rounds"
+        self.names: set[str] = set()
 
     def run(self, *words: str, **options: Any) -> Outcome:
         given = {"pyspy_hosts": "web1", **{f"pyspy_schedule_{key}": value for key, value in options.items()}}
@@ -73,6 +74,8 @@ class Schedules:
         usual = {"user": "deploy", "playbook": "/srv/rounds/round.yml", "inventory": "/srv/rounds/hosts"}
         done = self.run(*words, **{**usual, "calendar": "yearly", **options})
         assert done.code == code, done.text
+        if not code:
+            self.names.add(options.get("name", "snapshot"))
         return done
 
     def remove(self, *words: str, **options: Any) -> int:
@@ -117,7 +120,7 @@ def schedules(systemd_fleet: SystemdFleet, made: Host, tmp_path: Path) -> Iterat
     try:
         yield here
     finally:
-        for name in ("snapshot", "here", "others"):
+        for name in sorted(here.names):
             here.remove(name=name)
         left = here.left()
         made.run("rm -rf /srv/rounds && journalctl --rotate --vacuum-time=1us")
