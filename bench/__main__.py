@@ -5,8 +5,8 @@
 """``make bench``: ``profile.yml`` beside a bare ssh loop and a plain playbook, on hosts of the lab, in one run.
 
 Then what profiling costs the targets, what finding them costs a host of 2,000 processes, and ``dump.yml`` beside a bare
-ssh loop, the report in a browser, and how often a comparison is wrong. Each can be had alone: ``python -m bench run``,
-``harm``, ``selection``, ``dumps``, ``report``, ``compare``.
+ssh loop; the report and the time line in a browser, how often a comparison and a drift are wrong, a large store of
+snapshots, and a service that bears a round every minute. Each can be had alone by its name: ``python -m bench report``.
 
 Times mean little by themselves on a shared machine: read the ratios.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 
-from . import compare, dumps, harm, report, selection
+from . import bearable, compare, drift, dumps, harm, report, selection, snapshots, timeline
 from .contestants import FORKS, WINDOW, Arena, Cost, bare, fleet, plain, warm_bare
 
 SIZES = (1, 10, 20)
@@ -30,23 +30,22 @@ CONTESTANTS: dict[str, Callable[[Arena, Path], None]] = {"bare": bare, "plain": 
 
 
 def main(what: list[str]) -> int:
-    if not set(what) <= {"run", "harm", "selection", "dumps", "report", "compare"}:
-        print("usage: python -m bench [run] [harm] [selection] [dumps] [report] [compare]", file=sys.stderr)
+    benches: dict[str, Callable[[], int]] = {
+        "run": runs,
+        "harm": harm.main,
+        "selection": selection.main,
+        "dumps": dumps.main,
+        "report": report.main,
+        "compare": compare.main,
+        "snapshots": snapshots.main,
+        "drift": drift.main,
+        "timeline": timeline.main,
+        "bearable": bearable.main,
+    }
+    if not set(what) <= set(benches):
+        print(f"usage: python -m bench {' '.join(f'[{name}]' for name in benches)}", file=sys.stderr)
         return 2
-    failed = 0
-    if "run" in what or not what:
-        failed |= runs()
-    if "harm" in what or not what:
-        failed |= harm.main()
-    if "selection" in what or not what:
-        failed |= selection.main()
-    if "dumps" in what or not what:
-        failed |= dumps.main()
-    if "report" in what or not what:
-        failed |= report.main()
-    if "compare" in what or not what:
-        failed |= compare.main()
-    return failed
+    return max(bench() for name, bench in benches.items() if name in what or not what)
 
 
 def runs() -> int:

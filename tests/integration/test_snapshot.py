@@ -196,3 +196,25 @@ def test_names_sort_by_time_and_old_rounds_go(service: Fleet, tmp_path: Path) ->
     with open_store(str(store_of(tmp_path)), create=False) as store:
         rounds = store.rounds()
     assert len(rounds) == 2 and all(a.began < b.began and a.name < b.name for a, b in pairwise(rounds))
+
+
+def test_rounds_are_reported_and_compared_again(service: Fleet, tmp_path: Path) -> None:
+    for _round in range(2):
+        assert take(service, tmp_path).code == 0
+    store = {"pyspy_snapshot_store": store_of(tmp_path)}
+    with open_store(str(store_of(tmp_path)), create=False) as opened:
+        first, second = (one.name for one in opened.rounds())
+    dry = play(service, tmp_path, "history", "--check", pyspy_history_rounds=first, **store)
+    assert dry.code == 0 and "Hosts 4 of 4 profiled" in dry.words and not (tmp_path / first).exists(), dry.text
+    shown = play(service, tmp_path, "history", pyspy_history_rounds=first, **store)
+    assert shown.code == 0 and f"{tmp_path}/{first}/index.html" in shown.text, shown.text
+    assert (tmp_path / first / "index.html").exists() and (tmp_path / first / "fleet.pprof.gz").exists()
+    absent = play(service, tmp_path, "history", pyspy_history_rounds="2001-01-01", **store)
+    assert absent.code != 0 and "There is no round of snapshots '2001-01-01'" in absent.words, absent.text
+    sides = {"pyspy_diff_a": f"round={first}", "pyspy_diff_b": "round=latest"}
+    compared = play(service, tmp_path, "diff", **sides, **store)
+    assert compared.code == 0 and "judged by how 8 and 8 workers differ" in compared.words, compared.text
+    assert list((tmp_path / second).glob("diff-*.html"))
+    # What was opened once is linked from the page after the next round.
+    assert take(service, tmp_path).code == 0
+    assert f"{first}/index.html" in (tmp_path / "snapshots.html").read_text(encoding="utf-8")
