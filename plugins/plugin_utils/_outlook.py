@@ -28,8 +28,9 @@ from ._render._timeline_data import DriftRow, ServiceLines
 from ._rounds import Round, Slice
 from ._store._store import Store
 
-#: Rounds that the page shows: a month of half hours, or a day of minutes.
-_SHOWN = 1440
+#: Rounds that the page shows: a month of half hours, or a day of minutes; fewer where there are many services, for
+#: with more slices than these it would be larger than 5 MB.
+_SHOWN, _SLICES = 1440, 60_000
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Outlook:
 def look_back(store: Store, one: Round, terms: Terms, fail_above: float | None) -> Outlook:
     drifts = tuple(_drifts(store, one.name, terms))
     stem = os.path.splitext(store.path)[0]
-    rounds = store.rounds()[-_SHOWN:]
+    rounds = store.rounds()[-max(1, min(_SHOWN, _SLICES // max(1, len(store.services())))) :]
     _write(f"{stem}-drift.json", json.dumps(_drift_text.data(drifts, fail_above), indent=1) + "\n")
     _write(f"{stem}-drift.md", _drift_text.text(drifts))
     _write(f"{stem}.html", _page(store, rounds, drifts))
@@ -125,7 +126,8 @@ def _write(path: str, text: str) -> None:
     """At once: somebody may be reading the one of the round before."""
     temporary = f"{path}.{secrets.token_hex(4)}"
     try:
-        with open(temporary, "x", encoding="utf-8", errors="replace") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
         os.replace(temporary, path)
     except OSError as error:

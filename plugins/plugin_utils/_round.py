@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ._errors import FleetError
+from ._fields import printable
 from ._graphs import by_kind
 from ._profile import describe, hottest
 from ._render._text import names, plural, row
@@ -48,7 +49,7 @@ def lines(what: Found, pruned: int, width: int) -> list[str]:
     if one.chosen < one.hosts:
         text += row("Share", f"{one.chosen} of {one.hosts} hosts; each stands for {one.weight:.3g}", width)
     text += row("Pruned", plural(pruned, "round"), width) if pruned else []
-    return text
+    return [printable(line) for line in text]
 
 
 def _summary(what: Found) -> Summary:

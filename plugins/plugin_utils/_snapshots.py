@@ -62,7 +62,11 @@ def begin(store: Store, hosts: Sequence[str], share: float, user: str, reason: s
     run = open_run(inbox(store.path), "snapshot", "", process_key())
     now = time.time()
     visit = chosen(hosts, share)
-    store.begin(run.name, process_key(), is_running)
+    try:
+        store.begin(run.name, process_key(), is_running)
+    except FleetError:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     notes = _take_over(store, run)
     one = Round(run.name, now, now, len(hosts), len(visit), user, reason)
     facts = {"began": now, "hosts": one.hosts, "chosen": one.chosen, "user": user, "reason": reason}
@@ -114,6 +118,9 @@ def _take_over(store: Store, mine: Run) -> tuple[str, ...]:
     notes = []
     for path in _left(store.path, mine):
         run = Run(path)
+        if run.read_state(_STATE) is None and not run.host_folders():
+            shutil.rmtree(path, ignore_errors=True)  # It died before it had asked anybody.
+            continue
         try:
             what = found(run)
             keep(store, run, what)
