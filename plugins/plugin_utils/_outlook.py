@@ -96,10 +96,11 @@ def _page(store: Store, rounds: Sequence[Round], drifts: Sequence[Drift]) -> str
         one.name: f"{one.name}/index.html" if os.path.isfile(os.path.join(folder, one.name, "index.html")) else None
         for one in rounds
     }
-    newest = rounds[-1] if rounds else None
+    newest, kept = (rounds[-1] if rounds else None), len(store.rounds())
+    all_rounds = plural(kept, "round") if kept == len(rounds) else f"the newest {len(rounds)} of {kept} rounds"
     facts = [
         ("Store", f"{store.path}, {os.stat(store.path).st_size / 1e6:.1f} MB"),
-        ("Rounds", plural(len(rounds), "round") + (f", the newest is {newest.name}" if newest else "")),
+        ("Rounds", all_rounds + (f", the newest is {newest.name}" if newest else "")),
     ]
     return page("Snapshots", facts, [one for one in services if one.timeline.slices], rounds, links, _rows(drifts))
 
