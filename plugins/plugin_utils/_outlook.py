@@ -19,6 +19,7 @@ from datetime import UTC, tzinfo
 
 from . import _drift_text
 from ._baseline import ROUNDS, baseline
+from ._calls import Calls, Worker, calls
 from ._drift import Drift, before_release, confirmed, drift
 from ._errors import FleetError
 from ._profile import KINDS
@@ -31,6 +32,8 @@ from ._store._store import Store
 #: Rounds that the page shows: a month of half hours, or a day of minutes; fewer where there are many services, for
 #: with more slices than these it would be larger than 5 MB.
 _SHOWN, _SLICES = 1440, 60_000
+#: Profiles that are read for flame graphs in the page: a few milliseconds each, shared out among the services.
+_READ = 800
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,28 @@ def _page(store: Store, rounds: Sequence[Round], drifts: Sequence[Drift]) -> str
         ("Store", f"{store.path}, {os.stat(store.path).st_size / 1e6:.1f} MB"),
         ("Rounds", all_rounds + (f", the newest is {newest.name}" if newest else "")),
     ]
-    return page("Snapshots", facts, [one for one in services if one.timeline.slices], rounds, links, _rows(drifts))
+    services = [one for one in services if one.timeline.slices]
+    return page("Snapshots", facts, services, rounds, links, _rows(drifts), _trees(store, services, drifts))
+
+
+def _trees(store: Store, services: Sequence[ServiceLines], drifts: Sequence[Drift]) -> list[tuple[str, str, Calls]]:
+    """Call trees of the newest rounds of each service, those that drifted first; in each a round is one worker."""
+    drifted = {(one.service, one.now.kind) for one in drifts if one.clear}
+    lines = sorted((one.timeline for one in services), key=lambda one: (one.service, one.kind) not in drifted)
+    found = []
+    for line in lines:
+        left = _READ // len(lines)
+        taken: list[Slice] = []
+        for one in reversed(line.slices):
+            left -= one.workers
+            if left < 0 and len(taken) > 1:
+                break
+            taken.append(one)
+        parts = (
+            (Worker(one.round, one.version), profile) for one in reversed(taken) for profile in store.profiles(one)
+        )
+        found.append((line.service, line.kind, calls(parts)))
+    return found
 
 
 def _rows(drifts: Sequence[Drift]) -> list[DriftRow]:

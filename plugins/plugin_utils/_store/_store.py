@@ -24,6 +24,7 @@ from .._diff import normalised
 from .._errors import FleetError
 from .._formats import _pprof, _pprof_reader
 from .._graphs import worker_of
+from .._profile import Profile
 from .._rounds import Retention, Round, Seen, Slice, Snapshot, Timeline, Visited
 from .._wire import Capture, HostRecord
 from . import _queries, _space
@@ -145,11 +146,17 @@ class Store:
 
     def seen(self, one: Slice) -> Seen:
         """A slice with each of its workers."""
+        tree = calls((worker_of(each.host, each.capture.process), normalised(each.profile)) for each in self._of(one))
+        return Seen(one, tuple(observations(tree)))
+
+    def profiles(self, one: Slice) -> list[Profile]:
+        """Those of a slice, without what releases do to the paths of files."""
+        return [normalised(each.profile) for each in self._of(one)]
+
+    def _of(self, one: Slice) -> list[Snapshot]:
+        where = "round.name = ? AND service = ? AND version = ? AND kind = ?"
         with self._said():
-            where = "round.name = ? AND service = ? AND version = ? AND kind = ?"
-            found = self._snapshots(where, (one.round, one.service, one.version, one.kind))
-            tree = calls((worker_of(each.host, each.capture.process), normalised(each.profile)) for each in found)
-            return Seen(one, tuple(observations(tree)))
+            return list(self._snapshots(where, (one.round, one.service, one.version, one.kind)))
 
     def visited(self, rounds: Sequence[str]) -> Visited:
         """All that is kept of these rounds, in their order."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,16 @@ def test_a_round_that_saw_nothing(store: Store, tmp_path: Path) -> None:
     store.add(nothing, Visited((), ()))
     outlook = seen(store, nothing)
     assert outlook.drifts == () and (tmp_path / "shop.html").exists()
+
+
+def test_the_newest_rounds_can_be_opened_as_graphs(store: Store) -> None:
+    usual(store)
+    one = take(store, BEGAN + 8 * DAY)
+    page = Path(seen(store, one).page).read_text(encoding="utf-8")
+    (tree,) = re.findall(r'<script id="tree-0" type="application/json">(.*?)</script>', page, re.DOTALL)
+    (picture,) = json.loads(tree)["pictures"]
+    assert [worker[0] for worker in picture["workers"]] == [round_.name for round_ in store.rounds()]
+    assert {row[0] for row in picture["functions"]} == {"main", "price", "render", "query"}
 
 
 def test_a_link_to_each_round_that_has_a_report(store: Store, tmp_path: Path) -> None:
