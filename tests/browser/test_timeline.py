@@ -149,7 +149,7 @@ def test_while_a_version_is_rolled_out_a_round_has_two(chromium: Browser, tmp_pa
     assert "version 2.1" in page.locator("#said").inner_text()
     # Both are of one round: the change is from the old to the new, and there are no two rounds to compare.
     assert rows(page)[0][1] == "price" and float(rows(page)[0][0]) > 6
-    assert [text.split(" ")[1] for text in page.locator("#ways code").all_inner_texts()] == ["pyspy.fleet.snapshots"]
+    assert [text.split(" ")[1] for text in page.locator("#ways code").all_inner_texts()] == ["pyspy.fleet.history"]
 
 
 def test_a_gap_is_no_line(page: Page) -> None:
