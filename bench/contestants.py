@@ -78,9 +78,8 @@ class Arena:
         wire, used, began = self._wire(), _cpu(), time.monotonic()
         contestant(self, results)
         seconds = time.monotonic() - began
-        graphs = [
-            path for path in results.rglob("*.svg") if path.name != "fleet.svg" and "<svg" in path.read_text()[:2000]
-        ]
+        drawn = (path for path in results.rglob("*.svg") if path.name not in ("fleet.svg", "host.svg"))
+        graphs = [path for path in drawn if "<svg" in path.read_text()[:2000]]
         return Cost(seconds, _cpu() - used, self._wire() - wire, len(graphs))
 
     def _wire(self) -> int:

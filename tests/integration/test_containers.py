@@ -236,7 +236,8 @@ def test_a_run_from_the_plan_to_the_report(docker: Docker, fleet: Fleet, directo
     assert (found["chosen"], found["profiled"], found["failed"]) == (1, 1, 0)
     assert f"1 profiled, {found['found'] - 1} skipped; 1 of {found['found']} Python processes chosen" in done.words
     assert who in (done.folder / "index.html").read_text()
-    assert f"{who} on localhost" in next((done.folder / "hosts/localhost").glob("*.svg")).read_text()
+    [graph] = (done.folder / "hosts/localhost").glob(f"{pid}*.svg")
+    assert f"{who} on localhost" in graph.read_text()
     seconds = {"deep": 0.0, "burn": 0.0}
     for line in (done.folder / "fleet.folded").read_text().splitlines():
         for name in seconds:
