@@ -151,22 +151,23 @@ def _prune(base: str, keys: str) -> None:
     """Remove the keys of processes that have ended."""
     for name in os.listdir(keys):
         path = os.path.join(keys, name)
-        if name != _LOCK and (_published(base, path) is None or _has_ended(name, path)):
+        if name != _LOCK and (
+            _published(base, path) is None or not is_running(name, os.lstat(path).st_mtime, _FOREIGN_KEY_AGE)
+        ):
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
 
-def is_running(key: str) -> bool:
-    """Whether the process of a key is there. One of another machine, which cannot be asked, counts as running."""
+def is_running(key: str, since: float, longest: float) -> bool:
+    """Whether the process of a key is there.
+
+    One of another machine cannot be asked: it counts as running for ``longest`` seconds after ``since``, its last sign
+    of life. Neither does it when that lies so far ahead of this machine's clock.
+    """
     pid, _dash, _rest = key.partition("-")
     if pid.isdigit() and key.endswith("-" + safe_name(os.uname().nodename)):
         return _key_of(int(pid)) == key
-    return True
-
-
-def _has_ended(name: str, path: str) -> bool:
-    foreign = not name.endswith("-" + safe_name(os.uname().nodename))
-    return not is_running(name) or (foreign and time.time() - os.lstat(path).st_mtime > _FOREIGN_KEY_AGE)
+    return abs(time.time() - since) < longest
 
 
 @contextlib.contextmanager

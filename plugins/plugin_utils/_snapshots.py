@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ._choosing import chosen
 from ._errors import FleetError
@@ -30,6 +31,9 @@ from ._store._store import Store, open_store
 
 #: What the run's folder remembers of its round.
 _STATE = "round.json"
+#: A round of another machine is thought dead after so many seconds: of controllers that share a file system, as the
+#: pods of a job's runs do, none can ask for the others' processes.
+_LONGEST = 6 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def begin(store: Store, hosts: Sequence[str], share: float, user: str, reason: s
     now = time.time()
     visit = chosen(hosts, share)
     try:
-        store.begin(run.name, process_key(), is_running)
+        store.begin(run.name, process_key(), now, partial(is_running, longest=_LONGEST))
     except FleetError:
         shutil.rmtree(run.path, ignore_errors=True)
         raise

@@ -12,20 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.tests.lab.hosts import HERE, Fleet, endless_request, gunicorn_command
+from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet, endless_request, gunicorn_command
 from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, outcome, play
+from ansible_collections.pyspy.fleet.tests.lab.service.releases import AS_FAST, SLOWER
 
 PAGE = Path(__file__).parents[2] / "docs" / "compare.md"
 HOSTS, WORKERS = 5, 4
 #: All workers have something to do, a tenth of the time: so many would take this machine from the other tests.
 REST = 0.3
-#: A release in which a third of the time goes into something new.
-NEW = """
-def load_rates() -> None:
-    rates = 0
-    for day in range(40):
-        rates = (rates * 31 + day) % 10007
-"""
 #: What a site's own tasks do here: copy a release, restart the service, and give every worker something to do.
 DEPLOY = """
 - name: Bring the release
@@ -91,18 +85,14 @@ def releases(fleet: Fleet) -> list[str]:
 
 
 def test_a_rollout_stops_at_a_slower_canary_only(busy: Fleet, baseline: Path, tmp_path: Path) -> None:
-    same = (HERE / "service" / "app.py").read_text() + "\n# Another release, as fast as the last.\n"
-    good = rollout(busy, baseline, tmp_path, same)
+    good = rollout(busy, baseline, tmp_path, AS_FAST)
     assert good.code == 0, good.text
-    assert releases(busy) == [same] * HOSTS
+    assert releases(busy) == [AS_FAST] * HOSTS
     assert good.text.count("Clear     nothing") == 2, good.text
 
-    slower = same.replace("def add_tax(", f"{NEW}\n\ndef add_tax(").replace(
-        "total += add_tax", "load_rates(); total += add_tax"
-    )
-    bad = rollout(busy, baseline, tmp_path, slower)
+    bad = rollout(busy, baseline, tmp_path, SLOWER)
     assert bad.code != 0
-    assert releases(busy) == [slower] + [same] * (HOSTS - 1)
+    assert releases(busy) == [SLOWER] + [AS_FAST] * (HOSTS - 1)
     assert re.search(
         r"Clearly slower: the share of load_rates grew by more than 5 percentage points: \+\d\d\.\d ± \d+\.\d points in"
         r" load_rates \(service/app\.py\): own 0\.0 → \d\d\.\d %.*Remedy: look at the report; roll back",

@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.pyspy.fleet.tests.lab import controller
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Host
 from ansible_collections.pyspy.fleet.tests.lab.nspawn import SystemdFleet
-from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, play
+from ansible_collections.pyspy.fleet.tests.lab.rounds import kept, targets
+from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, play, start_busy
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 SECRET = "correct horse % $HOME \"battery\" 'staple' \\ `id`"
@@ -236,6 +238,62 @@ def test_a_playbook_of_the_collection(schedules: Schedules) -> None:
     schedules.host.run(f"systemctl start {UNIT}.service")
     assert "nothing of pyspy.fleet is on this host" in schedules.journal()
     assert schedules.show()["Result"] == "success"
+
+
+class Rounds:
+    """Rounds of snapshots of a host by its user ``deploy``: in a folder below its home."""
+
+    USUAL: ClassVar = {"pyspy_pattern": "busy.py", "pyspy_snapshot_duration": 2, "pyspy_max_load": 0}
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.folder = host, host.root / "home/deploy/pyspy-runs"
+
+    def kept(self) -> list[int]:
+        """How many targets each round has."""
+        return [targets(visited) for visited in kept(self.folder)]
+
+
+@pytest.fixture
+def rounds(made: Host) -> Iterator[Rounds]:
+    start_busy(made, "web")
+    try:
+        yield Rounds(made)
+    finally:
+        made.run("pkill -f [b]usy.py; rm -rf /home/deploy/pyspy-runs /home/deploy/snapshot.* /srv/fleet")
+
+
+def test_rounds_of_snapshots(schedules: Schedules, rounds: Rounds) -> None:
+    """As it comes: the default playbook, with its store below the working directory."""
+    schedules.install(playbook="pyspy.fleet.snapshot", arguments=["--become"], variables=rounds.USUAL)
+    for many in (1, 2):
+        schedules.host.run(f"systemctl start {UNIT}.service")
+        assert " ".join(schedules.journal().split()).count("Hosts 1 of 1 profiled") == many, schedules.journal()
+    look = schedules.host.run("cd /home/deploy/pyspy-runs && stat -c '%n %U %a' *").stdout
+    assert "snapshots.sqlite3 deploy 600" in look.splitlines(), look
+    assert rounds.kept() == [1, 1]
+    assert "burn" in (rounds.folder / "snapshots.html").read_text(encoding="utf-8")
+
+
+def test_the_page_s_line_of_cron(schedules: Schedules, rounds: Rounds) -> None:
+    """As cron starts it: a shell with hardly any environment. What is printed would be mailed."""
+    page = (Path(__file__).parents[2] / "docs" / "schedule.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"```text\n# /etc/cron.d.*?\n(.*?)```", page, re.DOTALL)
+    *given, line = table.strip().splitlines()
+    command = line.partition(" deploy ")[2].replace("/srv/fleet/venv/bin/", "/usr/local/bin/").replace(" -l web ", " ")
+    home = schedules.host.root / "home" / "deploy"
+    store = {"pyspy_snapshot_store": "/home/deploy/pyspy-runs/snapshots.sqlite3"}
+    (home / "snapshot.yml").write_text(json.dumps({**rounds.USUAL, **store}))
+    (home / "snapshot.cmd").write_text(command)
+    schedules.host.run("mkdir /srv/fleet && cp /srv/rounds/hosts /srv/fleet")
+    cron = f'env -i HOME=/home/deploy LOGNAME=deploy {" ".join(given)} sh -c "$(cat /home/deploy/snapshot.cmd)"'
+    done = schedules.host.run(cron, user="deploy")
+    assert (done.stdout, done.stderr, rounds.kept()) == ("", "", [1])
+    # While one runs there is no other, and no mail.
+    held = schedules.host.run(f"flock /home/deploy/.pyspy-snapshot.lock {cron}", user="deploy")
+    assert (held.stdout, held.stderr, rounds.kept()) == ("", "", [1])
+    (home / "snapshot.yml").write_text(json.dumps({**rounds.USUAL, **store, "pyspy_snapshot_share": 7}))
+    failed = schedules.host.run(cron, user="deploy", check=False)
+    assert "pyspy_snapshot_share is a part of 1" in failed.stdout and rounds.kept() == [1]
 
 
 ODD = [

@@ -15,14 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Visited
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
 from ansible_collections.pyspy.fleet.tests.lab.hosts import CHECKOUT, Fleet, ansible_command, ansible_environment
-from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, play
+from ansible_collections.pyspy.fleet.tests.lab.rounds import USUAL, kept, store_of, take, targets
+from ansible_collections.pyspy.fleet.tests.lab.runs import play
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
 HOSTS, WORKERS = 4, 2
-USUAL = {"pyspy_pattern": "gunicorn", "pyspy_snapshot_duration": 3, "pyspy_max_load": 0}
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +30,6 @@ def service() -> Iterator[Fleet]:
         for host in fleet.hosts:
             host.start_gunicorn(WORKERS, WORKERS, rest=0.05)
         yield fleet
-
-
-def take(fleet: Fleet, folder: Path, *words: str, **variables: object) -> Outcome:
-    """One round into the store of this folder."""
-    return play(fleet, folder, "snapshot", *words, **{"pyspy_snapshot_store": store_of(folder), **USUAL, **variables})
-
-
-def store_of(folder: Path) -> Path:
-    return folder / "snapshots.sqlite3"
-
-
-def kept(folder: Path) -> list[Visited]:
-    """What the store has of each round, the oldest first."""
-    with open_store(str(store_of(folder)), create=False) as store:
-        return [store.visited([one.name]) for one in store.rounds()]
-
-
-def targets(visited: Visited) -> int:
-    """Also those that had nothing to do, or got no CPU: this machine may be busy."""
-    return len(visited.snapshots) + sum(len(record.captures) for record in visited.records)
 
 
 def test_two_rounds_in_waves(service: Fleet, tmp_path: Path) -> None:
@@ -107,6 +86,18 @@ def test_a_host_that_is_gone_does_not_stop_the_round(service: Fleet, tmp_path: P
     (visited,) = kept(tmp_path)
     assert len({taken.host for taken in visited.snapshots}) == HOSTS - 1
     assert take(service, tmp_path).code == 0
+
+
+def test_a_host_whose_name_turns_the_line_around(service: Fleet, tmp_path: Path) -> None:
+    """As an inventory may have it: shown as text, and found again under its folder and in the store."""
+    name, host = "web\u202e1\u0007", service.hosts[0]
+    lines = service.inventory.read_text(encoding="utf-8").replace(f"{host.name} ansible_host", f"{name} ansible_host")
+    assert name in lines
+    (tmp_path / "hosts").write_text(lines, encoding="utf-8")
+    done = take(service, tmp_path, "-i", str(tmp_path / "hosts"), "-l", name)
+    assert done.code == 0 and "Hosts 1 of 1 profiled" in done.words, done.text
+    (visited,) = kept(tmp_path)
+    assert {taken.host for taken in visited.snapshots} == {"web?1?"} and targets(visited) == WORKERS
 
 
 #: Where a controller is killed: what is there to be seen of each phase, in the folder of rounds.

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import ansible
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _fetch, _releases
 
 from .hosts import CHECKOUT, Host
 
@@ -17,11 +19,12 @@ from .hosts import CHECKOUT, Host
 PACKAGES = ("ansible", "cffi", "cryptography", "jinja2", "markupsafe", "packaging", "pycparser", "resolvelib", "yaml")
 PARTS = ("_cffi_backend.*", "*.dist-info/METADATA")
 PROGRAM = "/usr/local/bin/ansible-playbook"
+CACHE = "home/deploy/.cache/pyspy-fleet"
 COLLECTION = "home/deploy/.ansible/collections/ansible_collections/pyspy/fleet"
 
 
 def make_controller(host: Host) -> None:
-    """Everybody on ``host`` has ``ansible-playbook``; ``deploy`` alone has the collection."""
+    """Everybody on ``host`` has ``ansible-playbook``; ``deploy`` alone has the collection, and py-spy in its cache."""
     ours = Path(ansible.__file__).parents[1]
     theirs = host.root / "opt" / "ansible"
     for name in PACKAGES:
@@ -40,4 +43,7 @@ def make_controller(host: Host) -> None:
         source, target = CHECKOUT / name, host.root / COLLECTION / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
-    host.run("chown -R deploy: /home/deploy/.ansible")
+    cache = host.root / CACHE
+    cache.mkdir(parents=True)
+    shutil.copy(_fetch.binary(_releases.NEWEST, os.uname().machine), cache)
+    host.run("chown -R deploy: /home/deploy/.ansible /home/deploy/.cache")

@@ -25,7 +25,9 @@ MIGRATIONS: tuple[str, ...] = (
         hosts INTEGER NOT NULL, chosen INTEGER NOT NULL, user TEXT NOT NULL, reason TEXT NOT NULL
     );
     CREATE INDEX round_began ON round (began);
-    CREATE TABLE under_way (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, holder TEXT NOT NULL);
+    CREATE TABLE under_way (
+        one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, holder TEXT NOT NULL, began REAL NOT NULL
+    );
     CREATE TABLE host (
         id INTEGER PRIMARY KEY, round INTEGER NOT NULL REFERENCES round ON DELETE CASCADE, record BLOB NOT NULL
     );

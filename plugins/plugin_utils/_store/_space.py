@@ -5,7 +5,8 @@
 """Room "store" of the controller wing (private to the collection): what is kept, and space given back.
 
 Age is told by the rounds: a round is too old when another one is so many days younger. A clock that jumps ahead by a
-year, for one round, takes nothing away; that comes with the second such round.
+year, for one round, takes nothing away; that comes with the second such round. What was stored under a clock that had
+jumped back is as old as the round before it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _DAY = 86400.0
 def prune(database: sqlite3.Connection, keep: Retention, now: float) -> int:
     gone = 0
     with transaction(database):
-        times = list(database.execute("SELECT began, id FROM round ORDER BY began, id"))
+        times = _times(database, now)
         gone += _remove(database, _aged(times, keep, now) | _counted(times, keep))
     while keep.size is not None and _size(database) > keep.size:
         with transaction(database):
-            rest = [row[0] for row in database.execute("SELECT id FROM round ORDER BY began, id")]
+            rest = [number for _time, number in _times(database, now)]
             # Each time the oldest tenth: sizes are known only when they are gone.
             oldest = set(rest[:-1][: max(1, len(rest) // 10)])
             gone += _remove(database, oldest)
@@ -36,6 +37,16 @@ def prune(database: sqlite3.Connection, keep: Retention, now: float) -> int:
         # Each step of this statement gives one page back, and has no row: execute() would take one step.
         database.executescript("PRAGMA incremental_vacuum")
     return gone
+
+
+def _times(database: sqlite3.Connection, now: float) -> list[tuple[float, int]]:
+    """When rounds were taken, the oldest first: by their own clock, but not before those that were stored earlier."""
+    found, latest = [], 0.0
+    for began, number in database.execute("SELECT began, id FROM round ORDER BY id"):
+        found.append((max(began, latest), number))
+        if began <= now:
+            latest = max(latest, began)
+    return sorted(found)
 
 
 def _aged(times: list[tuple[float, int]], keep: Retention, now: float) -> set[int]:

@@ -58,18 +58,21 @@ class Store:
         except sqlite3.Error as error:
             raise unusable(self.path, error) from error
 
-    def begin(self, name: str, holder: str, is_running: Callable[[str], bool]) -> None:
-        """From now on the round ``name`` is under way; FleetError while another one is, whose ``holder`` runs."""
+    def begin(self, name: str, holder: str, now: float, is_running: Callable[[str, float], bool]) -> None:
+        """From now on the round ``name`` is under way; FleetError while another one is, whose ``holder`` runs.
+
+        That is asked with the holder, and the time at which it began.
+        """
         with self._said():
             with transaction(self._database):
-                found = self._database.execute("SELECT name, holder FROM under_way").fetchone()
-                if found is not None and found[1] != holder and is_running(found[1]):
+                found = self._database.execute("SELECT name, holder, began FROM under_way").fetchone()
+                if found is not None and found[1] != holder and is_running(found[1], found[2]):
                     raise FleetError(
                         "Another round is under way",
-                        f"{found[0]}, of the process {found[1].partition('-')[0]}",
-                        "wait for its end; rounds that would overlap are too close to each other",
+                        f"{found[0]}, of the process {found[1].partition('-')[0]} on {found[1].split('-', 2)[-1]}",
+                        "wait for its end; if that machine is gone for good: sqlite3 STORE 'DELETE FROM under_way'",
                     )
-                self._database.execute("INSERT OR REPLACE INTO under_way VALUES (1, ?, ?)", (name, holder))
+                self._database.execute("INSERT OR REPLACE INTO under_way VALUES (1, ?, ?, ?)", (name, holder, now))
 
     def add(self, one: Round, visited: Visited) -> bool:
         """Keep a round; False where it is there already. With that it is over."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,10 +96,20 @@ def test_what_cannot_be_taken_over_stays_and_is_said(store: Store) -> None:
 
 def test_a_refused_round_leaves_nothing(store: Store) -> None:
     # The key of a process that runs, and is not ours.
-    store.begin("r0", f"1-{process_key().split('-')[1]}-another-machine", lambda _holder: True)
-    with pytest.raises(FleetError, match="Another round is under way"):
-        begin(store, HOSTS, 1.0, "ann", "")
-    assert folders(store) == []
+    theirs = f"1-{process_key().split('-')[1]}-another-machine"
+    for hours in (5, -5):
+        store.begin("r0", theirs, time.time() - hours * 3600, lambda *_holder: False)
+        with pytest.raises(FleetError, match="Another round is under way.*process 1 on another-machine"):
+            begin(store, HOSTS, 1.0, "ann", "")
+        assert folders(store) == []
+
+
+@pytest.mark.parametrize("hours", [7, -7])
+def test_a_round_of_another_machine_is_not_under_way_forever(store: Store, hours: int) -> None:
+    theirs = f"1-{process_key().split('-')[1]}-another-machine"
+    store.begin("r0", theirs, time.time() - hours * 3600, lambda *_holder: False)
+    begin(store, HOSTS, 1.0, "ann", "")
+    assert len(folders(store)) == 1
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,38 @@ def test_one_round_with_a_wrong_clock_does_not_make_all_others_old(store: Store,
     assert store.prune(Retention(days=10), BEGAN + 5000 * DAY) == 0
 
 
+def test_what_a_clock_that_had_jumped_back_stored_is_no_older_than_what_was_there(
+    store: Store, visited: Visited
+) -> None:
+    stored = [a_round(0), a_round(1), a_round(2, BEGAN - 5000 * DAY), a_round(3), a_round(4)]
+    for one in stored:
+        store.add(one, visited)
+    assert store.prune(Retention(days=10), BEGAN + 4 * DAY) == 0 and len(store.rounds()) == 5
+    # It goes when the round before it goes, though nothing else says when it was.
+    assert store.prune(Retention(days=2.5), BEGAN + 4 * DAY) == 3
+    assert store.rounds() == [a_round(3), a_round(4)]
+
+
+def test_a_day_costs_the_same_in_a_large_store(store: Store, visited: Visited) -> None:
+    """Steps of SQLite's machine, in hundreds."""
+
+    def steps() -> int:
+        taken: list[int] = []
+        store._database.set_progress_handler(lambda: taken.append(1), 100)
+        assert len(store.slices("web", "cpu", BEGAN, BEGAN + DAY / 2)) == 1
+        assert len(store.timeline("web", "cpu", BEGAN, BEGAN + DAY / 2).slices) == 1
+        assert len(store.rounds(BEGAN, BEGAN + DAY / 2)) == 1
+        assert len(store.visited([a_round(0).name]).snapshots) == len(visited.snapshots)
+        store._database.set_progress_handler(None, 0)
+        return len(taken)
+
+    store.add(a_round(0), visited)
+    alone = steps()
+    for number in range(1, 40):
+        store.add(a_round(number), visited)
+    assert steps() <= alone + 2
+
+
 def test_space_is_given_back(store: Store, visited: Visited) -> None:
     for number in range(40):
         store.add(a_round(number), visited)
@@ -186,25 +218,25 @@ def test_space_is_given_back(store: Store, visited: Visited) -> None:
 
 def test_one_round_at_a_time(store: Store, visited: Visited) -> None:
     running = {"7-a-host"}
-    store.begin("r1", "7-a-host", running.__contains__)
-    store.begin("r1", "7-a-host", running.__contains__)
+    store.begin("r1", "7-a-host", BEGAN, lambda holder, _began: holder in running)
+    store.begin("r1", "7-a-host", BEGAN, lambda holder, _began: holder in running)
     with pytest.raises(FleetError, match="Another round is under way") as caught:
-        store.begin("r2", "8-a-host", running.__contains__)
+        store.begin("r2", "8-a-host", BEGAN, lambda holder, _began: holder in running)
     assert "r1, of the process 7" in caught.value.detail
     running.clear()
-    store.begin("r2", "8-a-host", running.__contains__)
+    store.begin("r2", "8-a-host", BEGAN, lambda holder, _began: holder in running)
     running.add("8-a-host")
     store.add(replace(a_round(1), name="r1"), visited)
     with pytest.raises(FleetError):
-        store.begin("r3", "9-a-host", running.__contains__)
+        store.begin("r3", "9-a-host", BEGAN, lambda holder, _began: holder in running)
     store.add(replace(a_round(2), name="r2"), visited)
-    store.begin("r3", "9-a-host", running.__contains__)
+    store.begin("r3", "9-a-host", BEGAN, lambda holder, _began: holder in running)
 
 
 def _begins(path: str, number: int) -> bool:
     with open_store(path) as store:
         try:
-            store.begin(f"r{number}", str(number), lambda _holder: True)
+            store.begin(f"r{number}", str(number), BEGAN, lambda _holder, _began: True)
         except FleetError:
             return False
         return True
