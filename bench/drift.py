@@ -10,6 +10,7 @@ odd day, which is a change indeed.
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import statistics
 import time
@@ -21,8 +22,8 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._usual import beside_u
 from ansible_collections.pyspy.fleet.tests.lab.made_workers import SLOW, Service
 
 TRIES = 100
-#: Hosts, workers of each, seconds.
-SETTINGS = ((10, 4, 30), (10, 4, 10), (4, 4, 30), (1, 4, 30))
+#: Hosts, workers of each, seconds, samples per second. The second has the window of a snapshot as it comes.
+SETTINGS = ((10, 4, 30, 100), (10, 4, 10, 50), (10, 8, 10, 50), (4, 4, 30, 100), (1, 4, 30, 100))
 ROUNDS = (7, 14)
 ODD = 0.1
 PLANTED = 0.05
@@ -50,15 +51,16 @@ def main() -> int:
     return 0
 
 
-def made_up(hosts: int, workers: int, seconds: float) -> None:
-    tries = [tried(seed, hosts, workers, seconds) for seed in range(TRIES)]
+def made_up(hosts: int, workers: int, seconds: float, rate: float) -> None:
+    with multiprocessing.Pool() as pool:
+        tries = pool.starmap(tried, [(seed, hosts, workers, seconds, rate) for seed in range(TRIES)], chunksize=1)
     for rounds in ROUNDS:
-        row(f"{hosts} × {workers} × {seconds:g}", rounds, [one[rounds] for one in tries])
+        row(f"{hosts} × {workers} × {seconds:g}, {rate:g} Hz", rounds, [one[rounds] for one in tries])
 
 
-def tried(seed: int, hosts: int, workers: int, seconds: float) -> dict[int, Try]:
+def tried(seed: int, hosts: int, workers: int, seconds: float, rate: float) -> dict[int, Try]:
     """By the number of usual rounds."""
-    made, dice = Service(seed), random.Random(seed)
+    made, dice = Service(seed, 1 / rate), random.Random(seed)
     usual = [made.round(hosts, workers, seconds, odd=dice.random() < ODD) for _day in range(max(ROUNDS))]
     same, slower = made.round(hosts, workers, seconds), made.round(hosts, workers, seconds, PLANTED)
     other, odd = made.round(hosts, workers, seconds, name="other"), made.round(hosts, workers, seconds, odd=True)

@@ -29,11 +29,13 @@ DAYS_ALIKE, ODD_ALIKE = 400.0, 25.0
 SLOW = "add_tax"
 
 
-def worker(host: str, samples: Mapping[str, int], callers: Mapping[str, int] | None = None) -> Observation:
+def worker(
+    host: str, samples: Mapping[str, int], callers: Mapping[str, int] | None = None, tick: float = TICK
+) -> Observation:
     """A worker that was seen in these functions, all of them called by ``main``, and some of them by ``callers``."""
-    own = {(name, "app.py"): count * TICK for name, count in samples.items()}
-    above = {(name, "app.py"): count * TICK for name, count in (callers or {}).items()}
-    seconds = sum(samples.values()) * TICK
+    own = {(name, "app.py"): count * tick for name, count in samples.items()}
+    above = {(name, "app.py"): count * tick for name, count in (callers or {}).items()}
+    seconds = sum(samples.values()) * tick
     return Observation(host, seconds, own, {**own, **above, ("main", "app.py"): seconds})
 
 
@@ -49,11 +51,13 @@ class Service:
     """Requests of some kinds, which call functions of their own and common ones, :data:`SLOW` among them.
 
     Hosts get a mix of their own, workers one that is like their host's; requests of one kind come in rows, and now and
-    then a long one. So hardly any worker is like another, though nothing has changed.
+    then a long one. So hardly any worker is like another, though nothing has changed. Between samples are ``tick``
+    seconds.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, tick: float = TICK) -> None:
         dice = random.Random(seed)
+        self._tick = tick
         self._dice = dice
         self._hosts: dict[tuple[str, int], list[float]] = {}
         common = [f"common{number}" for number in range(150)]
@@ -106,7 +110,7 @@ class Service:
         for host, mix in enumerate(mixes):
             for _worker in range(workers):
                 seen = self._window(self._like(mix, WORKERS_ALIKE), seconds, factor)
-                found.append(worker(f"{name}{host}", *seen))
+                found.append(worker(f"{name}{host}", *seen, self._tick))
         return [one for one in found if one.seconds]
 
     def _like(self, mix: Sequence[float], alike: float) -> list[float]:
@@ -131,7 +135,7 @@ class Service:
             kind = self._kinds[number]
             for leaf, weight in zip(kind.leaves, kind.weights, strict=True):
                 part = spent * weight * dice.gammavariate(1.5, 1 / 1.5) * (factor if leaf == SLOW else 1.0)
-                ticks = math.floor((busy + part) / TICK) - math.floor(busy / TICK)
+                ticks = math.floor((busy + part) / self._tick) - math.floor(busy / self._tick)
                 busy += part
                 clock += part
                 if ticks:
