@@ -5,8 +5,8 @@
 """``python -m bench bearable``: a service under constant load, a round of snapshots every minute, and none.
 
 The load is wrk's with as many connections as the service has workers. Minutes with and without rounds take turns in
-blocks, so that what else happens to the machine happens to both. The host with its load and its sampler is kept on one
-CPU and the controller on another, as they are two machines in a real fleet; with a single CPU the controller's work is in
+blocks, so that what else happens to the machine happens to both. The host, its load and its sampler are kept on one CPU
+and the controller on another, as they are two machines in a real fleet; with a single CPU the controller's work is in
 the figures too. The guardrail of the load is off: at this load it would rightly skip every round.
 """
 
@@ -71,7 +71,8 @@ def _minute_of(fleet: Fleet, host: Host, folder: Path, taken: bool) -> Minute:
     kept: list[int] = []
     other = threading.Thread(target=lambda: kept.append(_round(fleet, folder)))
     load = f"wrk --latency -t 1 -c {WORKERS} -d 60s http://127.0.0.1:8000/checkout?seconds=0"
-    with subprocess.Popen([*fleet.ssh(host), load], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as wrk:
+    inside = ["nsenter", f"--net=/proc/{host.pid}/ns/net", *load.split()]
+    with subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as wrk:
         if taken:
             time.sleep(5)
             other.start()
