@@ -20,7 +20,6 @@ PROGRAMS = {
     "debootstrap": "debootstrap",
     "dockerd": "docker.io",
     "dumb-init": "dumb-init",
-    "faketime": "faketime",
     "gcc": "gcc",
     "ip": "iproute2",
     "lxc-start": "lxc",

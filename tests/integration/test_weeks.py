@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rounds of weeks on real hosts. The controller's clock is moved (faketime), the hosts' is not."""
+"""Rounds of weeks on real hosts. The controller's clock is moved, the hosts' is not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
+from ansible_collections.pyspy.fleet.tests.lab.clock import moved
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet
 from ansible_collections.pyspy.fleet.tests.lab.rounds import kept, store_of, take, targets
 from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, play
@@ -21,9 +22,9 @@ from ansible_collections.pyspy.fleet.tests.lab.service.releases import SLOWER
 
 HOSTS, WORKERS, REST = 4, 2, 0.05
 DAY = 86400.0
+ALL_AT_ONCE = {"pyspy_snapshot_at_once": 1, "pyspy_snapshot_fail_above": 5}
 #: Before today; for all but the first and the last of them one of the hosts was gone.
 DAYS = (16, 15, 12, 9, 8, 2, 1)
-[PRELOAD] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
 
 
 @pytest.fixture
@@ -36,8 +37,7 @@ def service() -> Iterator[Fleet]:
 
 def take_on(fleet: Fleet, folder: Path, days: float, **variables: object) -> Outcome:
     """One round so many days from now, by the controller's clock."""
-    clock = {"LD_PRELOAD": PRELOAD, "FAKETIME": f"{days:+g}d", "FAKETIME_DONT_FAKE_MONOTONIC": 1}
-    return take(fleet, folder, **{"pyspy_snapshot_confirm": 1, "pyspy_snapshot_fail_above": 5, **clock, **variables})
+    return take(fleet, folder, **ALL_AT_ONCE, **moved(fleet.directory, days * DAY), **variables)
 
 
 def drifts(folder: Path) -> list[dict[str, object]]:
@@ -61,10 +61,10 @@ def test_a_release_makes_a_service_slower_and_a_host_was_gone_for_a_week(service
     for host in service.hosts:
         host.stop_gunicorn()
         host.start_gunicorn(WORKERS, WORKERS, rest=REST, app=SLOWER)
-    once = take(service, tmp_path, pyspy_snapshot_version="2", pyspy_snapshot_fail_above=5)
+    once = take(service, tmp_path, pyspy_snapshot_version="2", **ALL_AT_ONCE)
     assert once.code == 0 and "clear in this round, not in the one before" in once.words, once.text
     assert [(one["verdict"], one["version"]) for one in drifts(tmp_path)] == [("not confirmed", "2")]
-    twice = take(service, tmp_path, pyspy_snapshot_version="2", pyspy_snapshot_fail_above=5)
+    twice = take(service, tmp_path, pyspy_snapshot_version="2", **ALL_AT_ONCE)
     assert twice.code == 2 and "load_rates" in twice.words and "Remedy: " in twice.words, twice.text
     assert f"Drifted gunicorn 2, beside {len(DAYS)} rounds of this time of day" in twice.words
     assert "points in load_rates from version 1 on: clear" in twice.words
