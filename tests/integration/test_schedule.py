@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ import pytest
 from ansible_collections.pyspy.fleet.tests.lab import controller
 from ansible_collections.pyspy.fleet.tests.lab.hosts import Host
 from ansible_collections.pyspy.fleet.tests.lab.nspawn import SystemdFleet
-from ansible_collections.pyspy.fleet.tests.lab.rounds import kept, targets
+from ansible_collections.pyspy.fleet.tests.lab.rounds import kept, store_of, targets
 from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, play, start_busy
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
@@ -248,9 +249,10 @@ class Rounds:
     def __init__(self, host: Host) -> None:
         self.host, self.folder = host, host.root / "home/deploy/pyspy-runs"
 
-    def kept(self) -> list[int]:
-        """How many targets each round has."""
-        return [targets(visited) for visited in kept(self.folder)]
+    def kept(self, copies: Path) -> list[int]:
+        """How many targets each round has. Of a copy: SQLite follows the way into the host, and then loses it."""
+        shutil.copy(store_of(self.folder), store_of(copies))
+        return [targets(visited) for visited in kept(copies)]
 
 
 @pytest.fixture
@@ -262,7 +264,7 @@ def rounds(made: Host) -> Iterator[Rounds]:
         made.run("pkill -f [b]usy.py; rm -rf /home/deploy/pyspy-runs /home/deploy/snapshot.* /srv/fleet")
 
 
-def test_rounds_of_snapshots(schedules: Schedules, rounds: Rounds) -> None:
+def test_rounds_of_snapshots(schedules: Schedules, rounds: Rounds, tmp_path: Path) -> None:
     """As it comes: the default playbook, with its store below the working directory."""
     schedules.install(playbook="pyspy.fleet.snapshot", arguments=["--become"], variables=rounds.USUAL)
     for many in (1, 2):
@@ -270,11 +272,11 @@ def test_rounds_of_snapshots(schedules: Schedules, rounds: Rounds) -> None:
         assert " ".join(schedules.journal().split()).count("Hosts 1 of 1 profiled") == many, schedules.journal()
     look = schedules.host.run("cd /home/deploy/pyspy-runs && stat -c '%n %U %a' *").stdout
     assert "snapshots.sqlite3 deploy 600" in look.splitlines(), look
-    assert rounds.kept() == [1, 1]
+    assert rounds.kept(tmp_path) == [1, 1]
     assert "burn" in (rounds.folder / "snapshots.html").read_text(encoding="utf-8")
 
 
-def test_the_page_s_line_of_cron(schedules: Schedules, rounds: Rounds) -> None:
+def test_the_page_s_line_of_cron(schedules: Schedules, rounds: Rounds, tmp_path: Path) -> None:
     """As cron starts it: a shell with hardly any environment. What is printed would be mailed."""
     page = (Path(__file__).parents[2] / "docs" / "schedule.md").read_text(encoding="utf-8")
     [table] = re.findall(r"```text\n# /etc/cron.d.*?\n(.*?)```", page, re.DOTALL)
@@ -287,13 +289,13 @@ def test_the_page_s_line_of_cron(schedules: Schedules, rounds: Rounds) -> None:
     schedules.host.run("mkdir /srv/fleet && cp /srv/rounds/hosts /srv/fleet")
     cron = f'env -i HOME=/home/deploy LOGNAME=deploy {" ".join(given)} sh -c "$(cat /home/deploy/snapshot.cmd)"'
     done = schedules.host.run(cron, user="deploy")
-    assert (done.stdout, done.stderr, rounds.kept()) == ("", "", [1])
+    assert (done.stdout, done.stderr, rounds.kept(tmp_path)) == ("", "", [1])
     # While one runs there is no other, and no mail.
     held = schedules.host.run(f"flock /home/deploy/.pyspy-snapshot.lock {cron}", user="deploy")
-    assert (held.stdout, held.stderr, rounds.kept()) == ("", "", [1])
+    assert (held.stdout, held.stderr, rounds.kept(tmp_path)) == ("", "", [1])
     (home / "snapshot.yml").write_text(json.dumps({**rounds.USUAL, **store, "pyspy_snapshot_share": 7}))
     failed = schedules.host.run(cron, user="deploy", check=False)
-    assert "pyspy_snapshot_share is a part of 1" in failed.stdout and rounds.kept() == [1]
+    assert "pyspy_snapshot_share is a part of 1" in failed.stdout and rounds.kept(tmp_path) == [1]
 
 
 ODD = [
