@@ -30,6 +30,11 @@ def test_the_choice_stays_when_the_order_does_not_and_when_hosts_come() -> None:
     assert len(before - grown) <= 10, "as many as came in, of new ones"
 
 
+def test_the_choice_is_that_of_sha256sum() -> None:
+    """A round of a later release, or of another controller, is of the same hosts."""
+    assert chosen(FLEET, 0.015) == ("web-088", "web-152", "web-125")
+
+
 def test_the_choice_prefers_nobody() -> None:
     """Over many fleets each place of the inventory is chosen equally often."""
     times = Counter(
