@@ -27,10 +27,10 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._outlook import Terms,
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._text import row
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._round import lines, services, verdict
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import begin, found, inbox, keep
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import Store, open_store
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
 
 _MIB = 1024 * 1024
 
@@ -58,11 +58,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             _require_share(name, arguments[name])
         if self._task.check_mode:
             visit = chosen(hosts, arguments["share"])
+            rounds: Sequence[Round] = ()
             if os.path.exists(arguments["store"]):
-                open_store(arguments["store"], create=False).close()
+                with open_store(arguments["store"], create=False) as store:
+                    rounds = store.rounds()
+            _terms(rounds, arguments)
             return {"round": "", "chosen": list(visit), "output_dir": inbox(arguments["store"])}
         time.sleep(random.uniform(0, max(0.0, arguments["jitter"])))
         with open_store(arguments["store"]) as store:
+            _terms(store.rounds(), arguments)
             begun = begin(store, hosts, arguments["share"], getpass.getuser(), arguments["reason"])
         for note in begun.notes:
             Display().display(note)
@@ -88,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         with open_store(arguments["store"]) as store:
             keep(store, run, what)
             pruned = store.prune(retention, what.round.ended)
-            outlook = look_back(store, what.round, _terms(store, arguments), arguments["fail_above"])
+            outlook = look_back(store, what.round, _terms(store.rounds(), arguments), arguments["fail_above"])
         screen = [*lines(what, pruned, width), *drift_lines(outlook.drifts, width), *row("Page", outlook.page, width)]
         for line in screen:
             display.display(line)
@@ -104,12 +108,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         }
 
 
-def _terms(store: Store, arguments: Mapping[str, Any]) -> Terms:
+def _terms(rounds: Sequence[Round], arguments: Mapping[str, Any]) -> Terms:
     since = arguments["usual_since"]
     return Terms(
         arguments["usual_rounds"],
         zone_of(str(arguments["zone"])),
-        span(store.rounds(), since)[0] if since else None,
+        span(rounds, since)[0] if since else None,
         arguments["confirm"],
     )
 

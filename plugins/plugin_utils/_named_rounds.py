@@ -10,6 +10,7 @@ first and last of several of these (``2026-11-10..2026-11-17``). Times are UTC, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -17,8 +18,9 @@ from ._errors import FleetError
 from ._rounds import Round
 
 LATEST = "latest"
-#: A day, an hour, a minute: its format, and how long it is.
+#: What every name of a round begins with, a day, an hour, a minute: its format, and how long it is.
 _TIMES = (
+    ("%Y%m%dT%H%M%SZ", timedelta()),
     ("%Y-%m-%d", timedelta(days=1)),
     ("%Y-%m-%dT%H", timedelta(hours=1)),
     ("%Y-%m-%dT%H:%M", timedelta(minutes=1)),
@@ -36,12 +38,13 @@ def named(rounds: Sequence[Round], text: str) -> list[Round]:
 
 
 def span(rounds: Sequence[Round], text: str) -> tuple[float, float]:
-    """The time of the rounds of one name, from and to, both included."""
+    """The time of the rounds of one name, from and to, both included. A round that is pruned still has its time."""
     for one in rounds[-1:] if text == LATEST else [one for one in rounds if one.name == text]:
         return one.began, one.began
+    moment = re.match(r"\d{8}T\d{6}Z(?=-)", text)
     for form, length in _TIMES:
         try:
-            began = datetime.strptime(text, form).replace(tzinfo=UTC)
+            began = datetime.strptime(moment.group() if moment else text, form).replace(tzinfo=UTC)
         except ValueError:
             continue
         return began.timestamp(), (began + length).timestamp() - 1e-6

@@ -68,6 +68,23 @@ def test_check_mode_writes_nothing(service: Fleet, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"pyspy_snapshot_zone": "Mars/Phobos"}, "There is no time zone 'Mars/Phobos'"),
+        ({"pyspy_snapshot_usual_since": "soon"}, "There is no round of snapshots 'soon'"),
+        ({"pyspy_snapshot_share": 0}, "pyspy_snapshot_share is a part of 1"),
+    ],
+)
+def test_a_mistake_is_told_before_any_host_is_asked(
+    service: Fleet, tmp_path: Path, wrong: dict[str, object], words: str
+) -> None:
+    for mode in ((), ("--check",)):
+        done = take(service, tmp_path, *mode, **wrong)
+        assert done.code != 0 and words in done.words and "Remedy: " in done.words, done.text
+        assert not list(tmp_path.glob("snapshots.rounds/2*")) and "Look what runs where" not in done.text
+
+
 def test_strained_hosts_are_left_alone(service: Fleet, tmp_path: Path) -> None:
     done = take(service, tmp_path, pyspy_max_load=0.0001, pyspy_fail_on="any")
     assert done.code == 0 and "This host is too strained now" in done.words, done.text

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._named_rounds import named
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._named_rounds import named, span
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Round
 
 #: 2026-11-16 to 18, each day at 00:00:00, 09:30:00 and 23:59:59.5 UTC.
@@ -36,6 +38,15 @@ def test_what_there_is_not(text: str) -> None:
     with pytest.raises(FleetError, match="There is no round") as caught:
         named(ROUNDS, text)
     assert caught.value.detail == "the store has r0 to r8" and "2026-11-17T09" in caught.value.remedy
+
+
+def test_a_round_that_was_pruned_still_has_its_time() -> None:
+    """What was said to be usual since then does not end when that round goes."""
+    name = time.strftime("%Y%m%dT%H%M%SZ-snapshot-web", time.gmtime(ROUNDS[3].began))
+    assert span([], name)[0] == int(ROUNDS[3].began)
+    assert [one.name for one in named(ROUNDS, f"{name}..r5")] == ["r3", "r4", "r5"]
+    with pytest.raises(FleetError, match="There is no round"):
+        named(ROUNDS, name)
 
 
 def test_an_empty_store() -> None:
