@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import random
 import time
@@ -28,7 +27,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_l
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._text import row
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._round import lines, services, verdict
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key, user_name
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import begin, found, inbox, keep
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
 
@@ -67,7 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         time.sleep(random.uniform(0, max(0.0, arguments["jitter"])))
         with open_store(arguments["store"]) as store:
             _terms(store.rounds(), arguments)
-            begun = begin(store, hosts, arguments["share"], getpass.getuser(), arguments["reason"])
+            begun = begin(store, hosts, arguments["share"], user_name(), arguments["reason"])
         for note in begun.notes:
             Display().display(note)
         return {"round": begun.round.name, "chosen": list(begun.hosts), "output_dir": inbox(arguments["store"])}

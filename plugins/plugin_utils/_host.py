@@ -9,7 +9,6 @@ Action plugins of faces that work on hosts derive from :class:`HostAction`.
 
 from __future__ import annotations
 
-import getpass
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from ._fetch import compressed
 from ._fields import bounded
 from ._passes import joined
 from ._releases import NEWEST, known
-from ._run import Run, open_run, process_key, safe_name
+from ._run import Run, open_run, process_key, safe_name, user_name
 from ._wire import ErrorText, HostRecord, JsonObject
 
 #: A host that went away is noticed after half a minute. TCP alone takes a quarter of an hour over it, and the report
@@ -84,7 +83,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core carries no t
     @property
     def asker(self) -> str:
         """Who runs this, for the journal of the host."""
-        return f"{getpass.getuser()} on {os.uname().nodename}"
+        return f"{user_name()} on {os.uname().nodename}"
 
     @property
     def groups(self) -> tuple[str, ...]:

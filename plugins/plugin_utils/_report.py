@@ -11,7 +11,6 @@ from what lies in the folder, and does nothing when nothing has changed since.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import time
@@ -26,7 +25,7 @@ from ._render._page import page
 from ._render._shares import View
 from ._render._svg import Heading, render, with_script
 from ._render._text import plural
-from ._run import Run
+from ._run import Run, user_name
 from ._stacks_report import Stacks
 from ._summary import NOT_COLLECTED, Picture, Summary, by_target, count, coverage, failures, hot
 from ._wire import ErrorText, HostRecord, JsonObject
@@ -45,7 +44,7 @@ class Context:
     job: str = "profile"
     title: str = ""
     reason: str = ""
-    user: str = field(default_factory=getpass.getuser)
+    user: str = field(default_factory=user_name)
     hosts: tuple[str, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

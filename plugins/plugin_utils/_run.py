@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import hashlib
 import json
 import os
@@ -57,6 +58,14 @@ def stem(process: Process) -> str:
 
 def _component(filename: str) -> str:
     return filename if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", filename) else safe_name(filename)
+
+
+def user_name() -> str:
+    """Of who runs this; the number where the system has no name for it, as in a container with any user's number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def process_key() -> str:

@@ -234,3 +234,20 @@ def test_the_lock_excludes_other_processes(run: Run) -> None:
     with run.lock():
         assert subprocess.run(command, capture_output=True, check=False).returncode != 0
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody without a name")
+def test_who_has_no_name_is_named_by_number() -> None:
+    program = (
+        "import os\nfrom ansible_collections.pyspy.fleet.plugins.plugin_utils._run import user_name\n"
+        "os.setuid(54321)\nprint(user_name())"
+    )
+    nameless = {key: value for key, value in os.environ.items() if key not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**nameless, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "54321\n", done.stderr
