@@ -63,19 +63,38 @@ def inbox(store: str) -> str:
 
 def begin(store: Store, hosts: Sequence[str], share: float, user: str, reason: str) -> Begun:
     """One round at a time: FleetError where another one is under way."""
-    run = open_run(inbox(store.path), "snapshot", "", process_key())
+    run = _folder(store)
     now = time.time()
     visit = chosen(hosts, share)
     try:
         store.begin(run.name, process_key(), now, partial(is_running, longest=_LONGEST))
     except FleetError:
-        shutil.rmtree(run.path, ignore_errors=True)
+        if not run.host_folders():  # Else an earlier batch of this ansible-playbook could not be stored.
+            shutil.rmtree(run.path, ignore_errors=True)
         raise
     notes = _take_over(store, run)
     one = Round(run.name, now, now, len(hosts), len(visit), user, reason)
     facts = {"began": now, "hosts": one.hosts, "chosen": one.chosen, "user": user, "reason": reason}
     run.write_state(_STATE, json.dumps(facts).encode())
     return Begun(one, run, visit, notes)
+
+
+def _folder(store: Store) -> Run:
+    """The run's folder of this ansible-playbook, whose name no stored round has.
+
+    A clock that jumped back says a second again, and of two short batches both may begin in one: a round of a name
+    that is stored would be taken for stored itself.
+    """
+    run = open_run(inbox(store.path), "snapshot", "", process_key())
+    while any(one.name == run.name for one in store.rounds()):
+        try:
+            shutil.rmtree(run.path)
+        except OSError as error:
+            what = f"The folder of a stored round cannot be removed: {run.path}"
+            raise FleetError(what, str(error), "remove it; what it has is in the store") from error
+        time.sleep(0.1)
+        run = open_run(inbox(store.path), "snapshot", "", process_key())
+    return run
 
 
 def found(run: Run) -> Found:

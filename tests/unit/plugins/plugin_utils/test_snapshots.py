@@ -56,6 +56,29 @@ def test_a_round_from_its_beginning_into_the_store(store: Store) -> None:
     assert {taken.host for taken in store.visited([one.name]).snapshots} == set(begun.hosts)
 
 
+def test_a_second_that_the_clock_says_twice_is_two_rounds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for host in HOSTS[:2]:
+        seconds = iter(["20261117T093800Z", "20261117T093801Z"])
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "strftime", lambda *_, seconds=seconds: next(seconds))
+            begun = begin(store, HOSTS, 1.0, "ann", "")
+        bring(begun.run, host)
+        keep(store, begun.run, found(begun.run))
+        names.append(begun.round.name)
+    assert names == ["20261117T093800Z-snapshot", "20261117T093801Z-snapshot"]
+    assert [[taken.host for taken in store.visited([name]).snapshots] for name in names] == [["web-0"], ["web-1"]]
+
+
+def test_a_round_that_cannot_begin_keeps_what_an_earlier_batch_brought(store: Store) -> None:
+    begun = begin(store, HOSTS, 1.0, "ann", "")
+    bring(begun.run, "web-1")
+    store.begin("20261117T093800Z-snapshot", f"{os.getpid()}-1-elsewhere", time.time(), lambda *_: False)
+    with pytest.raises(FleetError, match="Another round is under way"):
+        begin(store, HOSTS, 1.0, "ann", "")
+    assert len(found(begun.run).visited.snapshots) == 1
+
+
 def dead(store: Store, *hosts: str) -> str:
     """A round of a controller that died when these hosts had been collected."""
     begun = begin(store, HOSTS, 1.0, "ann", "")
