@@ -44,7 +44,7 @@ def span(rounds: Sequence[Round], text: str) -> tuple[float, float]:
             began = datetime.strptime(text, form).replace(tzinfo=UTC)
         except ValueError:
             continue
-        return began.timestamp(), (began + length).timestamp() - 1e-6
+        return began.timestamp(), began.timestamp() + length.total_seconds() - 1e-6
     raise _unknown(rounds, text)
 
 
