@@ -188,3 +188,5 @@ def test_services_of_hosts() -> None:
     survey = {"targets": [asdict(target)], "notes": []}
     surveys = {"a": survey, "b": survey, "c": {}, "d": {"unreachable": True, "msg": "no"}}
     assert services(surveys, {"b": "named", "c": ""}) == {"a": ["till"], "b": ["named"], "c": [], "d": []}
+    for nonsense in ([1], [{"pid": "x"}], ["x"] * 6000):
+        assert services({**surveys, "e": {"targets": nonsense}}, {})["e"] == []
