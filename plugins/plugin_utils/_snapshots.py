@@ -27,7 +27,7 @@ from ._named_rounds import named
 from ._rounds import Round, Snapshot, Visited
 from ._run import Run, is_running, open_run, process_key
 from ._services import service_of, version_of
-from ._store._store import Store, open_store
+from ._store._store import Store, open_store, stem
 
 #: What the run's folder remembers of its round.
 _STATE = "round.json"
@@ -58,7 +58,7 @@ class Found:
 
 def inbox(store: str) -> str:
     """The folder in which the results of rounds lie until they are stored."""
-    return os.path.splitext(store)[0] + ".rounds"
+    return stem(store) + ".rounds"
 
 
 def begin(store: Store, hosts: Sequence[str], share: float, user: str, reason: str) -> Begun:

@@ -186,6 +186,14 @@ class Store:
             yield Snapshot(host, tuple(json.loads(groups)), service, version, capture, read)
 
 
+def stem(path: str) -> str:
+    """What the names of all begin with that lies beside the store in this file.
+
+    No other ending goes: ``shop.eu`` and ``shop.us`` would be one, and the page of ``shop.html`` in its place.
+    """
+    return path.removesuffix(".sqlite3")
+
+
 def open_store(path: str, create: bool = True) -> Store:
     """The store in this file; FleetError where it cannot be used, and then nothing was changed."""
     return Store(path, connect(path, create))

@@ -79,6 +79,21 @@ def test_a_round_that_cannot_begin_keeps_what_an_earlier_batch_brought(store: St
     assert len(found(begun.run).visited.snapshots) == 1
 
 
+def test_stores_side_by_side_share_nothing(tmp_path: Path) -> None:
+    for name in ("shop.eu", "shop.us", "shop.html"):
+        with open_store(str(tmp_path / name)) as store:
+            begun = begin(store, HOSTS, 1.0, "ann", "")
+            bring(begun.run, f"web-{name}")
+            keep(store, begun.run, found(begun.run))
+            look_back(store, begun.round, Terms(), None)
+            begin(store, HOSTS, 1.0, "ann", "")
+    for name in ("shop.eu", "shop.us", "shop.html"):
+        with open_store(str(tmp_path / name)) as store:
+            (one,) = store.rounds()
+            assert [taken.host for taken in store.visited([one.name]).snapshots] == [f"web-{name}"]
+            assert len(folders(store)) == 1, "a round that is under way is not taken over by another store's"
+
+
 def dead(store: Store, *hosts: str) -> str:
     """A round of a controller that died when these hosts had been collected."""
     begun = begin(store, HOSTS, 1.0, "ann", "")
