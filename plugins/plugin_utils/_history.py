@@ -10,6 +10,7 @@ So that the report and comparisons work on them as on any run. A process that se
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -43,6 +44,8 @@ def restored(store: Store, rounds: Sequence[str], output_dir: str) -> Run:
         ) from error
     with run.lock():
         if run.read_state(_WHOLE) != stamp:
+            # Of another store's round of that name, or of other rounds between the same two.
+            shutil.rmtree(os.path.join(run.path, "hosts"), ignore_errors=True)
             visited = store.visited(rounds)
             for host, records in _by_host(visited.records).items():
                 _write(run, records, [one for one in visited.snapshots if one.host == host])

@@ -114,6 +114,16 @@ def test_rounds_of_a_range_are_one_run(store: Store, visited: Visited, tmp_path:
     assert result.clear == [] and result.comparison.workers == (10, 10)
 
 
+def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
+    one = a_round(0)
+    store.add(one, visited)
+    restored(store, [one.name], str(tmp_path / "out"))
+    with open_store(str(tmp_path / "other.sqlite3")) as other:
+        record = replace(visited.records[0], host="db-01")
+        other.add(one, Visited((record,), (replace(visited.snapshots[0], host="db-01"),)))
+        assert [record.host for record in restored(other, [one.name], str(tmp_path / "out")).hosts()] == ["db-01"]
+
+
 def test_time_lines_need_no_profile(store: Store, visited: Visited) -> None:
     for number in range(4):
         snapshots = tuple(replace(one, version=f"2.{number // 2}") for one in visited.snapshots)
