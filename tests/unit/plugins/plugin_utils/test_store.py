@@ -114,6 +114,29 @@ def test_rounds_of_a_range_are_one_run(store: Store, visited: Visited, tmp_path:
     assert result.clear == [] and result.comparison.workers == (10, 10)
 
 
+def test_each_round_keeps_its_labels(store: Store, visited: Visited, tmp_path: Path) -> None:
+    """So that two versions of a week can be compared, although the inventory names them."""
+    for number, labels in enumerate([{"version": "2.13", "zone": "eu"}, {"version": "2.14"}]):
+        records = tuple(replace(record, labels=tuple(labels.items())) for record in visited.records)
+        snapshots = tuple(replace(one, version=labels["version"]) for one in visited.snapshots)
+        store.add(a_round(number), Visited(records, snapshots))
+    run = restored(store, ["r00000", "r00001"], str(tmp_path))
+    where = Where(str(tmp_path), run.name)
+    for names in (("version=2.13", "version=2.14"), ("zone=eu", "version=2.14")):
+        for side in sides(names, where):
+            assert len(side.targets) == 10 and {one.capture.seconds for one in side.targets} == {30.0}, side.name
+
+
+def test_a_pid_of_another_service_is_another_target(store: Store, visited: Visited, tmp_path: Path) -> None:
+    for number, name in enumerate(["shop", "till"]):
+        one = visited.snapshots[0]
+        process = replace(one.capture.process, name=name)
+        taken = replace(one, service=name, capture=replace(one.capture, process=process))
+        store.add(a_round(number), Visited(visited.records[:1], (taken,)))
+    run = restored(store, ["r00000", "r00001"], str(tmp_path))
+    assert [target.process.name for target in read(run, run.hosts())[0]] == ["shop", "till"]
+
+
 def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
     one = a_round(0)
     store.add(one, visited)
