@@ -25,7 +25,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import read
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._history import restored
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame, Profile, Stack, collapse, merge
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round, Snapshot, Visited
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round, Snapshot, Visited, retention
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import found
@@ -135,6 +135,14 @@ def test_a_pid_of_another_service_is_another_target(store: Store, visited: Visit
         store.add(a_round(number), Visited(visited.records[:1], (taken,)))
     run = restored(store, ["r00000", "r00001"], str(tmp_path))
     assert [target.process.name for target in read(run, run.hosts())[0]] == ["shop", "till"]
+
+
+@pytest.mark.parametrize("values", [(-1.0, None, None), (None, -1, None), (None, None, 0), (float("nan"), 5, 5)])
+def test_limits_that_would_leave_one_round_are_refused(values: tuple[float | None, int | None, int | None]) -> None:
+    with pytest.raises(FleetError, match="pyspy_snapshot_keep_.* above 0") as caught:
+        retention(*values)
+    assert "a large one" in caught.value.remedy
+    assert retention(0.5, None, 2) == Retention(0.5, None, 2 * 1024 * 1024)
 
 
 def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
