@@ -145,6 +145,16 @@ def test_limits_that_would_leave_one_round_are_refused(values: tuple[float | Non
     assert retention(0.5, None, 2) == Retention(0.5, None, 2 * 1024 * 1024)
 
 
+def test_a_round_of_a_clock_without_a_battery_is_not_removed_at_once(store: Store, visited: Visited) -> None:
+    for number in range(4):
+        store.add(a_round(number), visited)
+    store.add(a_round(9, began=100.0), visited)
+    store.prune(Retention(days=90, rounds=4), 120.0)
+    assert [one.name for one in store.rounds()][0] == "r00009"
+    store.prune(Retention(size=1), 120.0)
+    assert [one.name for one in store.rounds()] == ["r00009", "r00003"]
+
+
 def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
     one = a_round(0)
     store.add(one, visited)
