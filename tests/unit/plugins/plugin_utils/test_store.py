@@ -155,6 +155,21 @@ def test_a_round_of_a_clock_without_a_battery_is_not_removed_at_once(store: Stor
     assert [one.name for one in store.rounds()] == ["r00009", "r00003"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["snapshot SET capture = '{'", "snapshot SET groups = '1'", "snapshot SET profile = 'x'", "host SET record = 'x'"],
+)
+def test_what_is_damaged_within_a_row_is_refused(store: Store, visited: Visited, damage: str) -> None:
+    store.add(a_round(0), visited)
+    database = sqlite3.connect(store.path)
+    database.execute(f"UPDATE {damage}")
+    database.commit()
+    database.close()
+    with pytest.raises(FleetError, match="A stored .* cannot be read") as caught:
+        store.visited(["r00000"])
+    assert caught.value.remedy == "take the store from a backup"
+
+
 def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
     one = a_round(0)
     store.add(one, visited)
