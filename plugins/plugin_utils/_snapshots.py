@@ -85,7 +85,7 @@ def _folder(store: Store) -> Run:
     A clock that jumped back says a second again, and of two short batches both may begin in one: a round of a name
     that is stored would be taken for stored itself.
     """
-    run = open_run(inbox(store.path), "snapshot", "", process_key())
+    run = _opened(store)
     while any(one.name == run.name for one in store.rounds()):
         try:
             shutil.rmtree(run.path)
@@ -93,8 +93,17 @@ def _folder(store: Store) -> Run:
             what = f"The folder of a stored round cannot be removed: {run.path}"
             raise FleetError(what, str(error), "remove it; what it has is in the store") from error
         time.sleep(0.1)
-        run = open_run(inbox(store.path), "snapshot", "", process_key())
+        run = _opened(store)
     return run
+
+
+def _opened(store: Store) -> Run:
+    try:
+        return open_run(inbox(store.path), "snapshot", "", process_key())
+    except FleetError as error:
+        # It lies beside the store, wherever other results go.
+        remedy = "set pyspy_snapshot_store to a file in a directory on the controller that you may write to"
+        raise FleetError(error.reason, error.detail, remedy) from error
 
 
 def found(run: Run) -> Found:

@@ -94,6 +94,13 @@ def test_stores_side_by_side_share_nothing(tmp_path: Path) -> None:
             assert len(folders(store)) == 1, "a round that is under way is not taken over by another store's"
 
 
+def test_what_is_in_the_way_of_the_folder_of_rounds(store: Store) -> None:
+    Path(inbox(store.path)).write_text("")
+    with pytest.raises(FleetError, match="cannot be written") as caught:
+        begin(store, HOSTS, 1.0, "ann", "")
+    assert "pyspy_snapshot_store" in caught.value.remedy
+
+
 def dead(store: Store, *hosts: str) -> str:
     """A round of a controller that died when these hosts had been collected."""
     begun = begin(store, HOSTS, 1.0, "ann", "")
