@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from ._bodies import free_name
 from ._errors import FleetError
+from ._fields import MAX_ROWS
 from ._formats._speedscope import spread, write
 from ._graphs import render_host, render_target
 from ._passes import joined
@@ -84,6 +85,12 @@ def _write(run: Run, records: Sequence[HostRecord], snapshots: Sequence[Snapshot
         run.write_capture(record.host, named.file, write(spread(profile), f"{record.host} {capture.process.name}"))
         captures.append(named)
     record = replace(record, captures=(*record.captures, *captures))
+    if len(record.captures) > MAX_ROWS:
+        raise FleetError(
+            f"These rounds saw too many processes of {record.host} for one report",
+            f"{len(record.captures)}; at most {MAX_ROWS}, and workers that begin anew are others",
+            "name fewer rounds: a day, or an hour",
+        )
     run.write_host(record)
     for capture in captures:
         render_target(run, record, capture)

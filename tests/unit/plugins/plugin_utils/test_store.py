@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _history
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import diff
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats import _pprof, _pprof_reader
@@ -168,6 +169,17 @@ def test_what_is_damaged_within_a_row_is_refused(store: Store, visited: Visited,
     with pytest.raises(FleetError, match="A stored .* cannot be read") as caught:
         store.visited(["r00000"])
     assert caught.value.remedy == "take the store from a backup"
+
+
+def test_more_processes_than_a_record_has_room_for(
+    store: Store, visited: Visited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that are replaced every few minutes are thousands in a month; what is written has to be read again."""
+    store.add(a_round(0), visited)
+    monkeypatch.setattr(_history, "MAX_ROWS", 1)
+    with pytest.raises(FleetError, match="too many processes of web-01") as caught:
+        restored(store, ["r00000"], str(tmp_path))
+    assert "name fewer rounds" in caught.value.remedy
 
 
 def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
