@@ -26,12 +26,10 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._outlook import Terms,
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._render._text import row
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._round import lines, services, verdict
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round, retention
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import open_run, process_key, user_name
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import begin, found, inbox, keep
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import open_store
-
-_MIB = 1024 * 1024
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
@@ -55,6 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     def _begin(self, arguments: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
         for name in ("share", "at_once"):
             _require_share(name, arguments[name])
+        _retention(arguments)
         if self._task.check_mode:
             visit = chosen(hosts, arguments["share"])
             rounds: Sequence[Round] = ()
@@ -86,11 +85,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             return {"round": "", "snapshots": 0}
         run = open_run(inbox(arguments["store"]), "snapshot", "", process_key())
         what = found(run)
-        size = arguments["keep_size"]
-        retention = Retention(arguments["keep_days"], arguments["keep_rounds"], size and size * _MIB)
         with open_store(arguments["store"]) as store:
             keep(store, run, what)
-            pruned = store.prune(retention, what.round.ended)
+            pruned = store.prune(_retention(arguments), what.round.ended)
             outlook = look_back(store, what.round, _terms(store.rounds(), arguments), arguments["fail_above"])
         screen = [*lines(what, pruned, width), *drift_lines(outlook.drifts, width), *row("Page", outlook.page, width)]
         for line in screen:
@@ -115,6 +112,10 @@ def _terms(rounds: Sequence[Round], arguments: Mapping[str, Any]) -> Terms:
         span(rounds, since)[0] if since else None,
         arguments["confirm"],
     )
+
+
+def _retention(arguments: Mapping[str, Any]) -> Retention:
+    return retention(arguments["keep_days"], arguments["keep_rounds"], arguments["keep_size"])
 
 
 def _require_share(name: str, value: float) -> None:

@@ -192,7 +192,7 @@ def _take(run: Run, record: HostRecord, fetched: _Fetched) -> HostRecord:
     offset, room = 0, MAX_UNPACKED_BYTES
     taken = run.files(record.host)
     for row in fields.rows("captures"):
-        capture = replace(Capture.from_wire(row), file="")
+        capture = replace(Capture.from_wire(row), file="", labels=())
         if capture.outcome == "profiled":
             capture, size = _store(run, record, capture, bodies[offset : offset + capture.size], room, taken)
             taken.add(capture.file)

@@ -85,7 +85,8 @@ def _target(run: Run, record: HostRecord, capture: Capture) -> Target:
         raise FleetError("The capture of this target was not brought", remedy="run the playbook pyspy.fleet.collect")
     document = _speedscope.parse(run.read_capture(record.host, capture.file))
     profile = _speedscope.profile(document, capture.measure)
-    return Target(record.host, record.groups, record.labels, capture, profile)
+    given = tuple({**dict(record.labels), **dict(capture.labels)}.items())
+    return Target(record.host, record.groups, given, capture, profile)
 
 
 def by_kind(targets: Sequence[Target]) -> list[tuple[Profile, list[Target]]]:

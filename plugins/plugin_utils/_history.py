@@ -10,16 +10,18 @@ So that the report and comparisons work on them as on any run. A process that se
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ._bodies import free_name
 from ._errors import FleetError
+from ._fields import MAX_ROWS
 from ._formats._speedscope import spread, write
 from ._graphs import render_host, render_target
 from ._passes import joined
 from ._profile import Profile, merge
-from ._rounds import Snapshot
+from ._rounds import Snapshot, Visited
 from ._run import Run
 from ._store._store import Store
 from ._wire import Capture, HostRecord
@@ -43,13 +45,25 @@ def restored(store: Store, rounds: Sequence[str], output_dir: str) -> Run:
         ) from error
     with run.lock():
         if run.read_state(_WHOLE) != stamp:
-            visited = store.visited(rounds)
-            for host, records in _by_host(visited.records).items():
-                _write(run, records, [one for one in visited.snapshots if one.host == host])
+            # Of another store's round of that name, or of other rounds between the same two.
+            shutil.rmtree(os.path.join(run.path, "hosts"), ignore_errors=True)
+            visited = [_labelled(store.visited([one])) for one in rounds]
+            snapshots = [taken for one in visited for taken in one.snapshots]
+            for host, records in _by_host(record for one in visited for record in one.records).items():
+                _write(run, records, [one for one in snapshots if one.host == host])
             # A comparison asks for a run's manifest; the report writes a better one.
             run.write("manifest.json", "{}\n")
             run.write_state(_WHOLE, stamp)
     return run
+
+
+def _labelled(visited: Visited) -> Visited:
+    """Labels with the captures: the next round may find the host with others, such as a newer version."""
+    given = {record.host: record.labels for record in visited.records}
+    snapshots = tuple(
+        replace(one, capture=replace(one.capture, labels=given.get(one.host, ()))) for one in visited.snapshots
+    )
+    return Visited(tuple(replace(record, labels=()) for record in visited.records), snapshots)
 
 
 def _by_host(records: Iterable[HostRecord]) -> dict[str, list[HostRecord]]:
@@ -71,6 +85,12 @@ def _write(run: Run, records: Sequence[HostRecord], snapshots: Sequence[Snapshot
         run.write_capture(record.host, named.file, write(spread(profile), f"{record.host} {capture.process.name}"))
         captures.append(named)
     record = replace(record, captures=(*record.captures, *captures))
+    if len(record.captures) > MAX_ROWS:
+        raise FleetError(
+            f"These rounds saw too many processes of {record.host} for one report",
+            f"{len(record.captures)}; at most {MAX_ROWS}, and workers that begin anew are others",
+            "name fewer rounds: a day, or an hour",
+        )
     run.write_host(record)
     for capture in captures:
         render_target(run, record, capture)
@@ -82,7 +102,9 @@ def _targets(snapshots: Sequence[Snapshot]) -> list[tuple[Capture, Profile]]:
     groups: dict[tuple[object, ...], list[Snapshot]] = {}
     for one in snapshots:
         process = one.capture.process
-        groups.setdefault((process.pid, process.start, one.capture.measure), []).append(one)
+        # A PID and a time since boot may come again after a boot, as another service.
+        key = (process.pid, process.start, one.capture.measure, one.service, one.version, one.capture.labels)
+        groups.setdefault(key, []).append(one)
     return [(_sum([one.capture for one in group]), merge(one.profile for one in group)) for group in groups.values()]
 
 

@@ -47,7 +47,7 @@ def span(rounds: Sequence[Round], text: str) -> tuple[float, float]:
             began = datetime.strptime(moment.group() if moment else text, form).replace(tzinfo=UTC)
         except ValueError:
             continue
-        return began.timestamp(), (began + length).timestamp() - 1e-6
+        return began.timestamp(), began.timestamp() + length.total_seconds() - 1e-6
     raise _unknown(rounds, text)
 
 

@@ -27,7 +27,7 @@ from ._render._text import plural
 from ._render._timeline import page
 from ._render._timeline_data import DriftRow, ServiceLines
 from ._rounds import Round, Slice
-from ._store._store import Store
+from ._store._store import Store, stem
 
 #: Rounds that the page shows: a month of half hours, or a day of minutes; fewer where there are many services, for
 #: with more slices than these it would be larger than 5 MB.
@@ -59,12 +59,12 @@ class Outlook:
 
 def look_back(store: Store, one: Round, terms: Terms, fail_above: float | None) -> Outlook:
     drifts = tuple(_drifts(store, one.name, terms))
-    stem = os.path.splitext(store.path)[0]
+    path = stem(store.path)
     rounds = store.rounds()[-max(1, min(_SHOWN, _SLICES // max(1, len(store.services())))) :]
-    _write(f"{stem}-drift.json", json.dumps(_drift_text.data(drifts, fail_above), indent=1) + "\n")
-    _write(f"{stem}-drift.md", _drift_text.text(drifts))
-    _write(f"{stem}.html", _page(store, rounds, drifts))
-    return Outlook(f"{stem}.html", drifts)
+    _write(f"{path}-drift.json", json.dumps(_drift_text.data(drifts, fail_above), indent=1) + "\n")
+    _write(f"{path}-drift.md", _drift_text.text(drifts))
+    _write(f"{path}.html", _page(store, rounds, drifts))
+    return Outlook(f"{path}.html", drifts)
 
 
 def _drifts(store: Store, name: str, terms: Terms) -> list[Drift]:

@@ -35,7 +35,10 @@ def services(surveys: Mapping[str, object], given: Mapping[str, object]) -> dict
 def _found(survey: object) -> set[str]:
     if not isinstance(survey, Mapping) or not isinstance(survey.get("targets"), list):
         return set()
-    selection = Selection.from_wire({"targets": survey["targets"], "notes": []})
+    try:
+        selection = Selection.from_wire({"targets": survey["targets"], "notes": []})
+    except FleetError:
+        return set()  # One host that answers nonsense must not stop the round of all others.
     return {service_of(process, {}) for process in selection.targets}
 
 

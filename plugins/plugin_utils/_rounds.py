@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ._calls import Function
 from ._compare import Observation
+from ._errors import FleetError
 from ._profile import Profile
 from ._wire import Capture, HostRecord
 
@@ -116,3 +117,15 @@ class Retention:
     days: float | None = None
     rounds: int | None = None
     size: int | None = None
+
+
+def retention(days: float | None, rounds: int | None, mebibytes: int | None) -> Retention:
+    """What a person says; FleetError for what would take all but the newest away: 0 or -1, meant as "no limit"."""
+    for name, value in (("days", days), ("rounds", rounds), ("size", mebibytes)):
+        if value is not None and not value > 0:
+            raise FleetError(
+                f"pyspy_snapshot_keep_{name} is a number above 0",
+                f"got {value:g}; nothing was removed",
+                "give such a number; a large one is as good as no limit",
+            )
+    return Retention(days, rounds, None if mebibytes is None else mebibytes * 1024 * 1024)

@@ -27,7 +27,7 @@ from ._named_rounds import named
 from ._rounds import Round, Snapshot, Visited
 from ._run import Run, is_running, open_run, process_key
 from ._services import service_of, version_of
-from ._store._store import Store, open_store
+from ._store._store import Store, open_store, stem
 
 #: What the run's folder remembers of its round.
 _STATE = "round.json"
@@ -58,24 +58,52 @@ class Found:
 
 def inbox(store: str) -> str:
     """The folder in which the results of rounds lie until they are stored."""
-    return os.path.splitext(store)[0] + ".rounds"
+    return stem(store) + ".rounds"
 
 
 def begin(store: Store, hosts: Sequence[str], share: float, user: str, reason: str) -> Begun:
     """One round at a time: FleetError where another one is under way."""
-    run = open_run(inbox(store.path), "snapshot", "", process_key())
+    run = _folder(store)
     now = time.time()
     visit = chosen(hosts, share)
     try:
         store.begin(run.name, process_key(), now, partial(is_running, longest=_LONGEST))
     except FleetError:
-        shutil.rmtree(run.path, ignore_errors=True)
+        if not run.host_folders():  # Else an earlier batch of this ansible-playbook could not be stored.
+            shutil.rmtree(run.path, ignore_errors=True)
         raise
     notes = _take_over(store, run)
     one = Round(run.name, now, now, len(hosts), len(visit), user, reason)
     facts = {"began": now, "hosts": one.hosts, "chosen": one.chosen, "user": user, "reason": reason}
     run.write_state(_STATE, json.dumps(facts).encode())
     return Begun(one, run, visit, notes)
+
+
+def _folder(store: Store) -> Run:
+    """The run's folder of this ansible-playbook, whose name no stored round has.
+
+    A clock that jumped back says a second again, and of two short batches both may begin in one: a round of a name
+    that is stored would be taken for stored itself.
+    """
+    run = _opened(store)
+    while any(one.name == run.name for one in store.rounds()):
+        try:
+            shutil.rmtree(run.path)
+        except OSError as error:
+            what = f"The folder of a stored round cannot be removed: {run.path}"
+            raise FleetError(what, str(error), "remove it; what it has is in the store") from error
+        time.sleep(0.1)
+        run = _opened(store)
+    return run
+
+
+def _opened(store: Store) -> Run:
+    try:
+        return open_run(inbox(store.path), "snapshot", "", process_key())
+    except FleetError as error:
+        # It lies beside the store, wherever other results go.
+        remedy = "set pyspy_snapshot_store to a file in a directory on the controller that you may write to"
+        raise FleetError(error.reason, error.detail, remedy) from error
 
 
 def found(run: Run) -> Found:

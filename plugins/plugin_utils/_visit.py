@@ -94,8 +94,8 @@ class VisitAction(HostAction):
             "binary_changed": fields.boolean("binary_changed"),
         }
         record = HostRecord.from_wire({**known, **more})
-        # Files are ours to name.
-        return replace(record, captures=tuple(replace(capture, file="") for capture in record.captures))
+        # Files and labels are ours to name.
+        return replace(record, captures=tuple(replace(capture, file="", labels=()) for capture in record.captures))
 
     def found(self, run: Run, record: HostRecord) -> JsonObject:
         """What was chosen, as counts, and what became of it."""

@@ -206,6 +206,7 @@ class Capture:
     where it was asked for, and redacted as it is read.
     ``harm`` is what it cost the target. A target whose recorder hurt it goes on as another capture, a gentler
     ``segment`` (from 1): captures with the same PID and start time are of one target.
+    ``labels`` are set by the controller where those of the host are not the same for all its captures: several rounds.
     """
 
     process: Process
@@ -226,6 +227,7 @@ class Capture:
     segment: int = 1
     harm: Harm | None = None
     command_line: tuple[str, ...] | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_dump(self) -> bool:
@@ -256,7 +258,18 @@ class Capture:
             segment=fields.optional_integer("segment") or 1,
             harm=fields.optional("harm", Harm.from_wire),
             command_line=fields.optional("command_line", read_command_line),
+            labels=_pairs(fields.rows("labels")),
         )
+
+
+def _pairs(rows: list[object]) -> tuple[tuple[str, str], ...]:
+    """Labels as JSON has them in a capture: lists of two."""
+    pairs: dict[object, object] = {}
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or len(row) != 2:
+            raise WireError("A capture has labels that are not pairs", type(row).__name__)
+        pairs[str(row[0])] = row[1]
+    return _texts(pairs)
 
 
 def read_command_line(data: object) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ MAX_NAME = 1000
 #: command line, which may hold secrets, so that only the PID is kept.
 _PROCESS_FRAME = re.compile(r"process (\d+):")
 _THREAD_FRAME = re.compile(r"thread \([^)]*\): ")
-_THREAD_NAME = re.compile(r'(?:Process (\d+) )?Thread \S+(?: "(.*)")?', re.DOTALL)
+#: A PID has at most ten digits: so many a stored profile may have.
+_THREAD_NAME = re.compile(r'(?:Process ([0-9]{1,10}) )?Thread \S+(?: "(.*)")?', re.DOTALL)
 
 
 @dataclass(frozen=True)

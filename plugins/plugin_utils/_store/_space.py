@@ -23,12 +23,13 @@ def prune(database: sqlite3.Connection, keep: Retention, now: float) -> int:
     gone = 0
     with transaction(database):
         times = _times(database, now)
-        gone += _remove(database, _aged(times, keep, now) | _counted(times, keep))
+        gone += _remove(database, (_aged(times, keep, now) | _counted(times, keep)) - _last(database))
     while keep.size is not None and _size(database) > keep.size:
         with transaction(database):
-            rest = [number for _time, number in _times(database, now)]
+            last = _last(database)
+            rest = [number for _time, number in _times(database, now)[:-1] if number not in last]
             # Each time the oldest tenth: sizes are known only when they are gone.
-            oldest = set(rest[:-1][: max(1, len(rest) // 10)])
+            oldest = set(rest[: max(1, len(rest) // 10)])
             gone += _remove(database, oldest)
         if not oldest:
             break
@@ -37,6 +38,11 @@ def prune(database: sqlite3.Connection, keep: Retention, now: float) -> int:
         # Each step of this statement gives one page back, and has no row: execute() would take one step.
         database.executescript("PRAGMA incremental_vacuum")
     return gone
+
+
+def _last(database: sqlite3.Connection) -> set[int]:
+    """What was stored last stays, whatever its clock said: to such a one all others may be of the future."""
+    return {number for (number,) in database.execute("SELECT max(id) FROM round")}
 
 
 def _times(database: sqlite3.Connection, now: float) -> list[tuple[float, int]]:

@@ -181,9 +181,23 @@ class Store:
             f" JOIN round ON round.id = slice.round WHERE {where} ORDER BY snapshot.id"
         )
         for host, groups, service, version, captured, profile in self._database.execute(question, values):
-            capture = Capture.from_wire(json.loads(captured))
-            read = _pprof_reader.profile(profile, capture.measure)
-            yield Snapshot(host, tuple(json.loads(groups)), service, version, capture, read)
+            try:
+                capture = Capture.from_wire(json.loads(captured))
+                read = _pprof_reader.profile(profile, capture.measure)
+                named = tuple(json.loads(groups))
+            except (ValueError, TypeError) as error:  # SQLite has no checksums: what a disk lost comes as it is.
+                raise FleetError(
+                    f"A stored snapshot cannot be read: {self.path}", str(error), "take the store from a backup"
+                ) from error
+            yield Snapshot(host, named, service, version, capture, read)
+
+
+def stem(path: str) -> str:
+    """What the names of all begin with that lies beside the store in this file.
+
+    No other ending goes: ``shop.eu`` and ``shop.us`` would be one, and the page of ``shop.html`` in its place.
+    """
+    return path.removesuffix(".sqlite3")
 
 
 def open_store(path: str, create: bool = True) -> Store:
@@ -223,7 +237,7 @@ def _unpacked(data: bytes) -> HostRecord:
     try:
         text = zlib.decompressobj().decompress(data, _MAX_RECORD)
         return HostRecord.from_wire(json.loads(text))
-    except (zlib.error, ValueError) as error:
+    except (zlib.error, ValueError, TypeError) as error:
         raise FleetError(
             "A stored record of a host cannot be read", str(error), "take the store from a backup"
         ) from error

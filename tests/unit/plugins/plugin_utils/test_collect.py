@@ -335,6 +335,12 @@ def test_names_lead_nowhere_and_steer_nothing(run, tmp_path, row, host):
         assert text.isprintable() and len(text) <= 2000
 
 
+@pytest.mark.parametrize("label", [["service", "shop"], [[], {}], [None, 1]])
+def test_labels_are_not_the_hosts_to_give(run, label):
+    record = take(run, result(head(capture(labels=[label])), zlib.compress(CAPTURE)))
+    assert record.captures[0].labels == ()
+
+
 def test_two_of_one_name_do_not_replace_each_other(run):
     first, second = capture(), capture()
     record = take(run, result(head(first, second), *[zlib.compress(CAPTURE)] * 2))
@@ -371,6 +377,8 @@ def test_segments_of_one_target_have_names_that_say_so(run):
         {"notes": "text"},
         {"notes": [1]},
         {"notes": ["x"] * 6000},
+        {"labels": "text"},
+        {"labels": ["ab"]},
     ],
 )
 def test_a_row_that_is_none_of_ours_is_refused_whole(run, change):

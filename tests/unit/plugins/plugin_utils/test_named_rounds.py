@@ -27,6 +27,7 @@ ROUNDS = [Round(f"r{number}", began, began + 10, 4, 4) for number, began in enum
         ("2026-11-16..2026-11-17", "012345"),
         ("r1..r3", "123"),
         ("2026-11-17T09..latest", "45678"),
+        ("2026-11-18..9999-12-31", "678"),
     ],
 )
 def test_rounds_as_people_name_them(text: str, numbers: str) -> None:

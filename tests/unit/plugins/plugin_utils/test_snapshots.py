@@ -56,6 +56,51 @@ def test_a_round_from_its_beginning_into_the_store(store: Store) -> None:
     assert {taken.host for taken in store.visited([one.name]).snapshots} == set(begun.hosts)
 
 
+def test_a_second_that_the_clock_says_twice_is_two_rounds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for host in HOSTS[:2]:
+        seconds = iter(["20261117T093800Z", "20261117T093801Z"])
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "strftime", lambda *_, seconds=seconds: next(seconds))
+            begun = begin(store, HOSTS, 1.0, "ann", "")
+        bring(begun.run, host)
+        keep(store, begun.run, found(begun.run))
+        names.append(begun.round.name)
+    assert names == ["20261117T093800Z-snapshot", "20261117T093801Z-snapshot"]
+    assert [[taken.host for taken in store.visited([name]).snapshots] for name in names] == [["web-0"], ["web-1"]]
+
+
+def test_a_round_that_cannot_begin_keeps_what_an_earlier_batch_brought(store: Store) -> None:
+    begun = begin(store, HOSTS, 1.0, "ann", "")
+    bring(begun.run, "web-1")
+    store.begin("20261117T093800Z-snapshot", f"{os.getpid()}-1-elsewhere", time.time(), lambda *_: False)
+    with pytest.raises(FleetError, match="Another round is under way"):
+        begin(store, HOSTS, 1.0, "ann", "")
+    assert len(found(begun.run).visited.snapshots) == 1
+
+
+def test_stores_side_by_side_share_nothing(tmp_path: Path) -> None:
+    for name in ("shop.eu", "shop.us", "shop.html"):
+        with open_store(str(tmp_path / name)) as store:
+            begun = begin(store, HOSTS, 1.0, "ann", "")
+            bring(begun.run, f"web-{name}")
+            keep(store, begun.run, found(begun.run))
+            look_back(store, begun.round, Terms(), None)
+            begin(store, HOSTS, 1.0, "ann", "")
+    for name in ("shop.eu", "shop.us", "shop.html"):
+        with open_store(str(tmp_path / name)) as store:
+            (one,) = store.rounds()
+            assert [taken.host for taken in store.visited([one.name]).snapshots] == [f"web-{name}"]
+            assert len(folders(store)) == 1, "a round that is under way is not taken over by another store's"
+
+
+def test_what_is_in_the_way_of_the_folder_of_rounds(store: Store) -> None:
+    Path(inbox(store.path)).write_text("")
+    with pytest.raises(FleetError, match="cannot be written") as caught:
+        begin(store, HOSTS, 1.0, "ann", "")
+    assert "pyspy_snapshot_store" in caught.value.remedy
+
+
 def dead(store: Store, *hosts: str) -> str:
     """A round of a controller that died when these hosts had been collected."""
     begun = begin(store, HOSTS, 1.0, "ann", "")
@@ -165,3 +210,5 @@ def test_services_of_hosts() -> None:
     survey = {"targets": [asdict(target)], "notes": []}
     surveys = {"a": survey, "b": survey, "c": {}, "d": {"unreachable": True, "msg": "no"}}
     assert services(surveys, {"b": "named", "c": ""}) == {"a": ["till"], "b": ["named"], "c": [], "d": []}
+    for nonsense in ([1], [{"pid": "x"}], ["x"] * 6000):
+        assert services({**surveys, "e": {"targets": nonsense}}, {})["e"] == []

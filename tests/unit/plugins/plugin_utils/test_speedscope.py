@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import printable
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats import _pprof, _pprof_reader
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import (
     Document,
     ThreadSamples,
@@ -50,6 +51,16 @@ def test_subprocesses_become_an_attribute_and_made_up_frames_vanish() -> None:
     result = profile(parse(capture("sub")), MEASURE)
     assert {stack.process for stack in result.stacks} == {6930, 6936}
     assert not [frame for stack in result.stacks for frame in stack.frames if not frame.file]
+
+
+def test_what_is_no_pid_can_be_stored_and_read_again() -> None:
+    """A host may send any name; a stored profile that cannot be read would be in the way of all later rounds."""
+    threads = tuple(
+        ThreadSamples(f'Process {pid} Thread 0x1 "main"', ((0,),), (0.02,)) for pid in ("1" * 10, "1" * 11, "\u0663")
+    )
+    one = profile(Document((Frame("main", "/a.py", 1),), threads), MEASURE)
+    assert {stack.process for stack in one.stacks} == {int("1" * 10), 0} and one.samples == 3
+    assert _pprof_reader.profile(_pprof.write([_pprof.Part(one, ())]), MEASURE) == one
 
 
 def test_command_lines_do_not_survive_reading() -> None:

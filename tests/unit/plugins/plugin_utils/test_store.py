@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _history
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import diff
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats import _pprof, _pprof_reader
@@ -25,7 +26,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import read
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._history import restored
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame, Profile, Stack, collapse, merge
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round, Snapshot, Visited
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retention, Round, Snapshot, Visited, retention
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import found
@@ -112,6 +113,83 @@ def test_rounds_of_a_range_are_one_run(store: Store, visited: Visited, tmp_path:
     single = restored(store, ["r00000"], str(tmp_path))
     result = diff(*sides((single.name, run.name), Where(str(tmp_path))))
     assert result.clear == [] and result.comparison.workers == (10, 10)
+
+
+def test_each_round_keeps_its_labels(store: Store, visited: Visited, tmp_path: Path) -> None:
+    """So that two versions of a week can be compared, although the inventory names them."""
+    for number, labels in enumerate([{"version": "2.13", "zone": "eu"}, {"version": "2.14"}]):
+        records = tuple(replace(record, labels=tuple(labels.items())) for record in visited.records)
+        snapshots = tuple(replace(one, version=labels["version"]) for one in visited.snapshots)
+        store.add(a_round(number), Visited(records, snapshots))
+    run = restored(store, ["r00000", "r00001"], str(tmp_path))
+    where = Where(str(tmp_path), run.name)
+    for names in (("version=2.13", "version=2.14"), ("zone=eu", "version=2.14")):
+        for side in sides(names, where):
+            assert len(side.targets) == 10 and {one.capture.seconds for one in side.targets} == {30.0}, side.name
+
+
+def test_a_pid_of_another_service_is_another_target(store: Store, visited: Visited, tmp_path: Path) -> None:
+    for number, name in enumerate(["shop", "till"]):
+        one = visited.snapshots[0]
+        process = replace(one.capture.process, name=name)
+        taken = replace(one, service=name, capture=replace(one.capture, process=process))
+        store.add(a_round(number), Visited(visited.records[:1], (taken,)))
+    run = restored(store, ["r00000", "r00001"], str(tmp_path))
+    assert [target.process.name for target in read(run, run.hosts())[0]] == ["shop", "till"]
+
+
+@pytest.mark.parametrize("values", [(-1.0, None, None), (None, -1, None), (None, None, 0), (float("nan"), 5, 5)])
+def test_limits_that_would_leave_one_round_are_refused(values: tuple[float | None, int | None, int | None]) -> None:
+    with pytest.raises(FleetError, match="pyspy_snapshot_keep_.* above 0") as caught:
+        retention(*values)
+    assert "a large one" in caught.value.remedy
+    assert retention(0.5, None, 2) == Retention(0.5, None, 2 * 1024 * 1024)
+
+
+def test_a_round_of_a_clock_without_a_battery_is_not_removed_at_once(store: Store, visited: Visited) -> None:
+    for number in range(4):
+        store.add(a_round(number), visited)
+    store.add(a_round(9, began=100.0), visited)
+    store.prune(Retention(days=90, rounds=4), 120.0)
+    assert [one.name for one in store.rounds()][0] == "r00009"
+    store.prune(Retention(size=1), 120.0)
+    assert [one.name for one in store.rounds()] == ["r00009", "r00003"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["snapshot SET capture = '{'", "snapshot SET groups = '1'", "snapshot SET profile = 'x'", "host SET record = 'x'"],
+)
+def test_what_is_damaged_within_a_row_is_refused(store: Store, visited: Visited, damage: str) -> None:
+    store.add(a_round(0), visited)
+    database = sqlite3.connect(store.path)
+    database.execute(f"UPDATE {damage}")
+    database.commit()
+    database.close()
+    with pytest.raises(FleetError, match="A stored .* cannot be read") as caught:
+        store.visited(["r00000"])
+    assert caught.value.remedy == "take the store from a backup"
+
+
+def test_more_processes_than_a_record_has_room_for(
+    store: Store, visited: Visited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that are replaced every few minutes are thousands in a month; what is written has to be read again."""
+    store.add(a_round(0), visited)
+    monkeypatch.setattr(_history, "MAX_ROWS", 1)
+    with pytest.raises(FleetError, match="too many processes of web-01") as caught:
+        restored(store, ["r00000"], str(tmp_path))
+    assert "name fewer rounds" in caught.value.remedy
+
+
+def test_rounds_of_one_name_do_not_mix(store: Store, visited: Visited, tmp_path: Path) -> None:
+    one = a_round(0)
+    store.add(one, visited)
+    restored(store, [one.name], str(tmp_path / "out"))
+    with open_store(str(tmp_path / "other.sqlite3")) as other:
+        record = replace(visited.records[0], host="db-01")
+        other.add(one, Visited((record,), (replace(visited.snapshots[0], host="db-01"),)))
+        assert [record.host for record in restored(other, [one.name], str(tmp_path / "out")).hosts()] == ["db-01"]
 
 
 def test_time_lines_need_no_profile(store: Store, visited: Visited) -> None:

@@ -43,6 +43,7 @@ CAPTURE = Capture(
     segment=2,
     harm=Harm(41, 2050, 12.5, 3.0, 2, None, 87.0),
     command_line=("python3", "--token", "(redacted)"),
+    labels=(("version", "2.13"),),
 )
 RECORD = HostRecord(
     host="web-01",
