@@ -131,7 +131,16 @@ def asking(host: Host, role: str) -> Iterator[int]:
     settings = {"supplier": "--env RATES_PORT=9000", "rates": "--env RATES_PORT=9001"}[role]
     load = f"bash -c {shlex.quote(LOAD)}"
     with other(host, role), gunicorn(host, "rates", 2, settings) as master, running(host, load), running(host, load):
+        if role == "supplier":
+            # A worker that its first request reaches between two dumps is not stuck over all of them.
+            await_condition("workers that wait for the supplier", lambda: connections(host, 9000) == 2)
         yield master
+
+
+def connections(host: Host, port: int) -> int:
+    """How many processes of the host are connected to a port of its own (state 01 in the kernel's table)."""
+    rows = [line.split() for line in Path(f"/proc/{host.pid}/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 @contextmanager
