@@ -123,7 +123,9 @@ def phase(folder: Folder, request: Optional[Request]) -> str:
         return "done"
     if request is None:
         return "broken"
-    if "keeper" in owners(folder) or (not os.path.exists(folder.file(KEEPER)) and _just_started(request)):
+    # Looked at before its text is: the keeper may announce itself at any moment.
+    unannounced = not os.path.exists(folder.file(KEEPER))
+    if (unannounced and _just_started(request)) or "keeper" in owners(folder):
         return "recording"
     # The keeper may have ended between the two looks, after it wrote the result.
     return "done" if os.path.exists(folder.file(RESULT)) else "broken"

@@ -157,6 +157,7 @@ class Host:
         for _pass in range(20):
             answer = self.ask("collect", {"recording": recording, "patience": 9, "offset": len(data)})
             assert answer["ok"], answer
+            assert answer["phase"] != "broken", answer  # and gone: a further pass would find no recording
             self.seen_left = answer.get("left")
             if answer["phase"] == "done":
                 data += base64.b64decode(answer["data"])

@@ -110,6 +110,18 @@ def test_phases(folder, sleeper):
     assert phase(folder, made) == phase(folder, None) == "done"
 
 
+def test_a_keeper_that_announces_itself_between_two_looks_is_not_broken(folder, sleeper, monkeypatch):
+    """It was, and what asks for a broken recording deletes it: in the middle of its window."""
+
+    def announced_meanwhile(asked: Folder) -> dict[str, Owner]:
+        found = owners(asked)
+        folder.write_json(KEEPER, {"keeper": identity(sleeper.pid)})
+        return found
+
+    monkeypatch.setattr(_recording, "owners", announced_meanwhile)
+    assert phase(folder, request()) == "recording"
+
+
 def test_a_zombie_owns_nothing(folder):
     with subprocess.Popen(["true"]) as ended:
         own = identity(ended.pid)
