@@ -20,7 +20,7 @@ from ._attach import AUTO, RELAX
 from ._binary import Wanted, find
 from ._credentials import Terms
 from ._dumper import Tools
-from ._errors import HostError
+from ._errors import HostError, unexpected
 from ._evidence import joined, to_wire
 from ._exposure import Exposure
 from ._launch import give_way, sealed
@@ -28,19 +28,33 @@ from ._plan import Options
 from ._privileges import Kernel
 from ._procfs import ProcessDir
 from ._recorder import Capture, Recorder
-from ._recording import KEEPER, RESERVE, RESULT, Request
+from ._recording import FAILURE, KEEPER, RESERVE, RESULT, Request
 from ._sampling import Sampling
 from ._sizing import plans
 from ._state import Folder
 
 
 def keep(folder: Folder, others: Dict[str, List[int]]) -> None:
-    """Carry out the recording in ``folder``; ``others`` are processes of it that exist already (the watchdog)."""
+    """Carry out the recording in ``folder``; ``others`` are processes of it that exist already (the watchdog).
+
+    A bug of ours ends it without a result: our recorders end with us, the dead-man puts the scope back, and whoever
+    asks for the recording is told.
+    """
     request = Request.read(folder)
     if request is None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     give_way()
+    try:
+        _carry_out(folder, request, others)
+    except Exception as error:
+        try:
+            folder.write_json(FAILURE, unexpected(error).to_wire())
+        except OSError:
+            pass  # no space, or the folder was deleted: it is broken in any case
+
+
+def _carry_out(folder: Folder, request: Request, others: Dict[str, List[int]]) -> None:
     began = time.time()
     exposure = Exposure(folder.identity, request.relax, request.reason, request.by)
     try:

@@ -18,10 +18,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, List, Optional
 
-from ._errors import HostError
+from ._errors import HostError, unexpected
 
 if TYPE_CHECKING:
     from ._recording import Request
+    from ._state import Folder
 
 Answer = Dict[str, object]
 Payload = Callable[[], bytes]
@@ -67,7 +68,7 @@ def _collect(data: Answer, _payload: Payload) -> Answer:
 
         answer["ends_in"] = max(0.0, request.ends_at - time.monotonic())
     elif state == "broken":
-        answer["result"] = _broken(request)
+        answer["result"] = _broken(folder, request)
     elif state == "done":
         import base64
 
@@ -83,12 +84,13 @@ def _collect(data: Answer, _payload: Payload) -> Answer:
     return answer
 
 
-def _broken(request: Optional[Request]) -> Answer:
+def _broken(folder: Folder, request: Optional[Request]) -> Answer:
     """What stands for the result that its keeper could not write."""
     import time
 
     from ._credentials import ptrace_scope
     from ._evidence import of_broken
+    from ._recording import FAILURE
 
     error = HostError(
         "The recording ended without a result",
@@ -97,7 +99,8 @@ def _broken(request: Optional[Request]) -> Answer:
     )
     now = time.time()
     evidence = of_broken(request, ptrace_scope())
-    return {"error": error.to_wire(), "began": now, "ended": now, "captures": [], "evidence": evidence}
+    told = folder.read_json(FAILURE) or error.to_wire()
+    return {"error": told, "began": now, "ended": now, "captures": [], "evidence": evidence}
 
 
 def _list(_data: Answer, _payload: Payload) -> Answer:
@@ -176,7 +179,7 @@ def serve(arguments: bytes, stream: BinaryIO, payload_size: int) -> None:
     except HostError as error:
         answer = {"ok": False, "error": error.to_wire()}
     except Exception as error:  # whatever it is: the controller needs one line, not a traceback
-        answer = {"ok": False, "error": _unexpected(error).to_wire()}
+        answer = {"ok": False, "error": unexpected(error).to_wire()}
     answer["python"] = sys.executable
     _write(("\n%s%s\n" % (MARK, json.dumps(answer))).encode())
     _afterwards(data, answer)
@@ -197,18 +200,6 @@ def _answer(data: Answer, payload: Payload) -> Answer:
     if operation is None:
         raise HostError("Unknown operation %r" % data.get("operation"), "", "one of: " + ", ".join(sorted(_OPERATIONS)))
     return operation(data, payload)
-
-
-def _unexpected(error: Exception) -> HostError:
-    trace, last = error.__traceback__, None
-    while trace is not None:
-        last, trace = trace, trace.tb_next
-    where = "" if last is None else " (%s:%d)" % (os.path.basename(last.tb_frame.f_code.co_filename), last.tb_lineno)
-    return HostError(
-        "The host program failed",
-        "%s: %s%s" % (type(error).__name__, error, where),
-        "report this line as a bug of pyspy.fleet",
-    )
 
 
 def _write(data: bytes) -> None:

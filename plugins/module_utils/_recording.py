@@ -6,8 +6,8 @@
 
 Files, each written whole or not at all: ``request.json`` (what start
 decided), ``keeper.json`` (who owns it), ``result`` (one line of JSON, then the compressed captures one after the
-other), ``program.pyz`` (where a systemd unit has to find the host program) and ``reserve`` (space for saying that
-there is none).
+other), ``failure.json`` (the bug of ours that the keeper died of), ``program.pyz`` (where a systemd unit has to find
+the host program) and ``reserve`` (space for saying that there is none).
 Times named ``*_at`` are seconds of CLOCK_MONOTONIC: a set clock changes nothing.
 """
 
@@ -24,6 +24,7 @@ from ._state import Folder, folders
 REQUEST = "request.json"
 KEEPER = "keeper.json"
 RESULT = "result"
+FAILURE = "failure.json"
 PROGRAM = "program.pyz"
 RESERVE = "reserve"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +157,23 @@ def test_one_recorder_per_target(host: Host) -> None:
             assert head["captures"][0]["outcome"] == "profiled"
 
 
+def again(identity: str, name: str, **changes: object) -> Path:
+    """The folder of a recording that was asked for like another one, and that nobody has begun."""
+    folder = STATE / name
+    folder.mkdir(mode=0o700)
+    request = json.loads((STATE / identity / "request.json").read_text())
+    (folder / "request.json").write_text(json.dumps({**request, **changes}))
+    return folder
+
+
+def keep(identity: str) -> None:
+    """Be the keeper of a recording, until its end."""
+    with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
+        program.write(_bundle.bundle())
+        program.flush()
+        subprocess.run([sys.executable, "-I", "-S", program.name, "keep", identity], check=True)
+
+
 @contextmanager
 def reborn(pid: int) -> Iterator[None]:
     """Another process with this PID, which nobody has now."""
@@ -177,17 +193,11 @@ def reborn(pid: int) -> Iterator[None]:
 def test_a_pid_that_changed_hands_between_selection_and_attaching_is_not_sampled(host: Host) -> None:
     with target() as busy:
         started = host.start([busy.pid], duration=1)
-        kept = STATE / "00aa"
-        shutil.copytree(STATE / started["recording"]["id"], kept)
-        host.collect(started["recording"]["id"])
-    (kept / "keeper.json").unlink(missing_ok=True)
-    request = json.loads((kept / "request.json").read_text())
-    with reborn(busy.pid), tempfile.NamedTemporaryFile(suffix=".pyz") as program:
-        program.write(_bundle.bundle())
-        program.flush()
         # Enough of the window has to be left for it to be tried.
-        (kept / "request.json").write_text(json.dumps({**request, "ends_at": time.monotonic() + 5}))
-        subprocess.run([sys.executable, "-I", "-S", program.name, "keep", "00aa"], check=True)
+        again(started["recording"]["id"], "00aa", ends_at=time.monotonic() + 20)
+        host.collect(started["recording"]["id"])
+    with reborn(busy.pid):
+        keep("00aa")
         head, bodies = host.collect("00aa")
     assert head["captures"][0]["outcome"] == "failed" and bodies == [b""]
     assert "ended before it could be attached" in head["captures"][0]["reason"]
@@ -204,6 +214,19 @@ def test_a_killed_keeper_takes_its_recorders_along(host: Host) -> None:
         assert trace_of(answer["result"])["state_after"] in "RS" and not trace_of(answer["result"])["tracer_after"]
         host.wait_until_clean()
         await_condition("the target to run", lambda: state_of(busy.pid) in "RS", 5)
+
+
+def test_a_bug_that_ends_a_keeper_is_told_to_who_asks_for_the_recording(host: Host) -> None:
+    with target() as busy:
+        started = host.start([busy.pid], duration=1)
+        folder = again(started["recording"]["id"], "00aa", binary={"no": "version"}, ends_at=time.monotonic() + 60)
+        host.collect(started["recording"]["id"])
+        keep("00aa")
+        (folder / "keeper.json").write_text(json.dumps({"watchdog": [1, 0]}))  # as its watchdog notes a keeper's end
+        answer = host.ask("collect", {"recording": "00aa", "patience": 5})
+        error = answer["result"]["error"]
+        assert answer["phase"] == "broken" and error["reason"] == "The host program failed" and error["remedy"]
+        assert error["detail"].startswith("TypeError: ") and "(_keeper.py:" in error["detail"] and answer["left"] == []
 
 
 def test_a_stopped_keeper_is_ended_by_its_watchdog(host: Host) -> None:
@@ -270,12 +293,8 @@ def test_cleanup_removes_what_a_reboot_left(host: Host) -> None:
     with target() as busy:
         started = host.start([busy.pid], duration=1)
         identity = started["recording"]["id"]
-        broken = STATE / "00bb"
-        shutil.copytree(STATE / identity, broken)
+        again(identity, "00bb", boot="another")
         host.collect(identity)
-        request = json.loads((broken / "request.json").read_text())
-        (broken / "request.json").write_text(json.dumps({**request, "boot": "another"}))
-        (broken / "keeper.json").unlink(missing_ok=True)
         answer = host.ask("cleanup")
         assert answer["changed"] and "no result" in answer["found"][0]
         assert not STATE.exists()
