@@ -32,6 +32,8 @@ def cleanup(force: bool, dry_run: bool) -> Dict[str, object]:
     for folder in folders():
         with locked():
             line, end = _judge(folder, force)
+        if not folder.exists():
+            continue  # it was collected while we looked, and seemed broken
         if end and not dry_run:
             line += "; " + _end(folder)
         elif end:

@@ -114,7 +114,9 @@ def _list(_data: Answer, _payload: Payload) -> Answer:
         request = Request.read(folder)
         ended = 0.0 if request is None else max(0.0, time.monotonic() - request.ends_at)
         run = request.run if request else ""
-        rows.append({"id": folder.identity, "phase": phase(folder, request), "run": run, "ended_ago": ended})
+        row = {"id": folder.identity, "phase": phase(folder, request), "run": run, "ended_ago": ended}
+        if folder.exists():  # else it was collected while we looked, and seemed broken
+            rows.append(row)
     return {"recordings": rows}
 
 

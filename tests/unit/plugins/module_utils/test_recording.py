@@ -15,7 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.module_utils import _keeper, _recorder, _recording, _state
+from ansible_collections.pyspy.fleet.plugins.module_utils import (
+    _cleanup,
+    _keeper,
+    _program,
+    _recorder,
+    _recording,
+    _state,
+)
 from ansible_collections.pyspy.fleet.plugins.module_utils._attach import AUTO
 from ansible_collections.pyspy.fleet.plugins.module_utils._credentials import Terms
 from ansible_collections.pyspy.fleet.plugins.module_utils._errors import HostError
@@ -177,6 +184,22 @@ def test_targets_of_open_windows(folder):
     assert sampled_now() == {Owner(1, 5): folder.identity}
     folder.write(RESULT, b"")
     assert sampled_now() == {}
+
+
+def test_a_recording_that_is_collected_while_all_are_looked_at_did_not_break(folder, monkeypatch):
+    def collected_meanwhile(asked: Folder, known: Request | None) -> str:
+        asked.remove()
+        return phase(asked, known)
+
+    monkeypatch.setattr(_recording, "phase", collected_meanwhile)
+    monkeypatch.setattr(_cleanup, "phase", collected_meanwhile)
+    monkeypatch.setattr(_cleanup, "sweep", lambda _force, _dry_run: [])
+    request().write(folder)
+    assert _program._list({}, bytes) == {"recordings": []}
+    os.makedirs(folder.path, 0o700)
+    os.chmod(os.path.dirname(folder.path), 0o700)
+    request().write(folder)
+    assert _cleanup.cleanup(force=False, dry_run=False) == {"changed": False, "found": []}
 
 
 @pytest.fixture
