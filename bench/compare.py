@@ -29,7 +29,18 @@ from ansible_collections.pyspy.fleet.tests.lab.made_workers import SLOW, Service
 
 TRIES = 100
 #: Hosts of both sides, workers of each, seconds.
-SETTINGS = ((10, 10, 4, 30), (8, 8, 4, 30), (4, 4, 8, 30), (4, 4, 4, 30), (2, 6, 4, 30), (1, 3, 8, 30), (1, 3, 4, 30))
+SETTINGS = (
+    (12, 12, 4, 30),
+    (10, 10, 4, 30),
+    (8, 8, 4, 30),
+    (8, 8, 4, 60),
+    (4, 4, 8, 30),
+    (4, 4, 4, 30),
+    (2, 6, 4, 30),
+    (1, 3, 8, 30),
+    (1, 3, 4, 30),
+    (1, 7, 4, 30),
+)
 HOSTS, WORKERS, RECORDINGS, SLOWER, WINDOW = 4, 4, 8, 4, 6
 #: Some five percentage points more.
 NEW = "def load_rates():\n    for day in range(4):\n        day * 31 % 7\n\n\ndef add_tax("

@@ -13,6 +13,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyspy.fleet.plugins.modules.diff import ARGUMENT_SPEC
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._changes import limit
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, diff, lines, verdict
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
@@ -32,19 +33,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validated, arguments = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        limit = arguments["fail_above"]
         try:
+            above = limit(arguments["fail_above"])
             # In check mode rounds of snapshots are read, too, but what is made of them goes away again.
             with tempfile.TemporaryDirectory() as folder:
                 found = _compared(arguments, variables, folder if self._task.check_mode else arguments["output_dir"])
             if not self._task.check_mode:
-                write(found, limit)
+                write(found, above)
         except FleetError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
         display = Display()
         for line in lines(found, file_of(found), max(60, min(display.columns or 80, 120))):
             display.display(line)
-        wrong = verdict(found, limit)
+        wrong = verdict(found, above)
         failure = {"failed": True, "msg": str(wrong)} if wrong is not None else {}
         return {**result, "changed": False, **_result(found), **failure}
 

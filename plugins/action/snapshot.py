@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyspy.fleet.plugins.modules.snapshot import ARGUMENT_SPEC
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._baseline import zone_of
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._changes import limit
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._choosing import chosen, waves
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._drift_text import lines as drift_lines
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._drift_text import result
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         hosts = [str(host) for host in (task_vars or {}).get("ansible_play_batch") or ()]
         step = {"begin": self._begin, "plan": self._plan, "end": self._end}[arguments["step"]]
         try:
+            limit(arguments["fail_above"])
             return {**result, "changed": False, **step(arguments, hosts)}
         except FleetError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}

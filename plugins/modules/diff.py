@@ -23,6 +23,7 @@ options:
         a round's name, C(latest), a day as in C(round=2026-11-17), an hour as in C(round=2026-11-17T09), or the first
         and last of several as in C(round=2026-11-10..2026-11-17)), or within the run O(run) an inventory group, or
         C(label=value).
+      - V(latest) is the run of this very C(ansible-playbook), where it has one, else the newest.
       - Labels are C(group), C(host), C(service), C(version), C(unit), C(container), C(image), C(pod), C(namespace),
         C(user), C(python) and C(name) of a process. Any other is one of the recording's labels, or a variable of
         the host.

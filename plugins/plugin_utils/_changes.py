@@ -1,6 +1,7 @@
 # Copyright (c) The pyspy.fleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+
 """Room "changes" of the controller wing (private to the collection): the words and figures of changes. Pure."""
 
 from __future__ import annotations
@@ -8,8 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._compare import CLEAR, Change, Shift
+from ._errors import FleetError
 from ._render._text import code, place
 from ._wire import JsonObject
+
+
+def limit(points: float | None) -> float | None:
+    """``fail_above`` as somebody gave it; FleetError for one that nothing is above: that gate would let all pass."""
+    if points is None or 0 <= points < 100:
+        return points
+    raise FleetError(
+        "fail_above is not a number of percentage points",
+        f"got {points}",
+        "give one from 0 up to 100, or leave it out so that nothing fails",
+    )
 
 
 def growth(change: Change) -> float:

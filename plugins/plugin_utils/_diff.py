@@ -49,7 +49,8 @@ class Diff:
 
 def diff(a: Side, b: Side) -> Diff:
     """Compared by the measure of which both have most samples; FleetError where they share none."""
-    kinds = {target.profile.kind for target in a.targets} & {target.profile.kind for target in b.targets}
+    of_each = [{target.profile.kind for target in side.targets} for side in (a, b)]
+    kinds = of_each[0] & of_each[1]
     if not kinds:
         raise FleetError(
             "Profiles of different measures are not compared",
@@ -64,10 +65,17 @@ def diff(a: Side, b: Side) -> Diff:
     measures = [list(dict.fromkeys(one for t in targets for one in t.profile.measures)) for targets in picked]
     texts = (describe(measures[0]), describe(measures[1]))
     notes = [*a.notes, *b.notes, *_mixed(measures[0], measures[1], texts)]
-    if len(kinds) > 1:
-        notes.append(f"compared by {KINDS[kind]} alone, of which there are most samples")
     sides = (replace(a, targets=tuple(picked[0])), replace(b, targets=tuple(picked[1])))
+    if len(of_each[0] | of_each[1]) > 1:
+        left_out = _left_out(a, sides[0]) + _left_out(b, sides[1])
+        notes.append(f"compared by {KINDS[kind]} alone{left_out}")
     return Diff(*sides, kind, texts, compare(before, after), tuple(notes))
+
+
+def _left_out(whole: Side, compared: Side) -> str:
+    """Whom another measure keeps out of it."""
+    left = whole.workers - compared.workers
+    return f"; {left} of {plural(whole.workers, 'worker')} of {whole.name} left out, measured otherwise" if left else ""
 
 
 def _kinds(targets: Sequence[Target]) -> str:

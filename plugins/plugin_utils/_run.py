@@ -30,6 +30,8 @@ from ._errors import FleetError
 from ._wire import HostRecord, Process
 
 RECORD = "recording.json"
+#: The name of the link to the newest run.
+LATEST = "latest"
 _HOSTS = "hosts"
 _STATE = ".state"
 _LOCK = ".lock"
@@ -96,9 +98,7 @@ def open_run(output_dir: str, job: str, label: str, key: str) -> Run:
 
     A relative ``output_dir`` is relative to where ``ansible-playbook`` was started.
     """
-    base = os.path.abspath(os.path.expanduser(output_dir))
-    # In a folder that a team shares each user keeps keys of their own.
-    keys = os.path.join(base, f".by-process-{os.geteuid()}")
+    base, keys = _places(output_dir)
     link = os.path.join(keys, safe_name(key))
     try:
         os.makedirs(keys, mode=0o700, exist_ok=True)
@@ -110,10 +110,26 @@ def open_run(output_dir: str, job: str, label: str, key: str) -> Run:
                 _point(link, os.path.join("..", name))
                 # Somebody else's link in a shared folder with the sticky bit stays theirs.
                 with contextlib.suppress(PermissionError):
-                    _point(os.path.join(base, "latest"), name)
+                    _point(os.path.join(base, LATEST), name)
     except OSError as error:
         raise _cannot_write(base, error) from error
     return Run(os.path.join(base, name))
+
+
+def latest(output_dir: str, key: str) -> str:
+    """The path of what ``latest`` means to the process ``key``: its own run, where it has one.
+
+    Else the newest, if there is any. A gate that records and then compares must not judge what somebody else has
+    begun in the same folder since.
+    """
+    base, keys = _places(output_dir)
+    return os.path.join(base, _published(base, os.path.join(keys, safe_name(key))) or LATEST)
+
+
+def _places(output_dir: str) -> tuple[str, str]:
+    """Where runs are, and where their processes' keys are: in a folder that a team shares each user has their own."""
+    base = os.path.abspath(os.path.expanduser(output_dir))
+    return base, os.path.join(base, f".by-process-{os.geteuid()}")
 
 
 def _cannot_write(path: str, error: OSError) -> FleetError:

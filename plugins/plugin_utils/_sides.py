@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ._errors import FleetError
 from ._graphs import Target, read
 from ._render._text import names, plural
-from ._run import Run
+from ._run import LATEST, Run, latest, process_key
 from ._services import service_of, version_of
 
 #: The value of a variable of a host, as text; None where it has none.
@@ -52,7 +52,7 @@ class Where:
     """Where names are looked up: runs below ``output_dir``, groups and labels in the run ``within``."""
 
     output_dir: str
-    within: str = "latest"
+    within: str = LATEST
     variable: Variable = lambda _host, _name: None
     restore: Restore | None = None
 
@@ -60,7 +60,8 @@ class Where:
         """The run of a name below ``output_dir``, of a path, or of rounds; None where there is none."""
         if name.startswith(_ROUND) and self.restore is not None:
             return self.restore(name.removeprefix(_ROUND))
-        for path in (os.path.join(self.output_dir, name), os.path.expanduser(name)) if name else ():
+        below = latest(self.output_dir, process_key()) if name == LATEST else os.path.join(self.output_dir, name)
+        for path in (below, os.path.expanduser(name)) if name else ():
             if os.path.isfile(os.path.join(path, MANIFEST)):
                 return Run(os.path.realpath(path))
         return None
@@ -116,7 +117,7 @@ def _side(name: str, where: Where) -> Side:
         return _some(name, where.required(), lambda target: _labelled(target, label, value, where.variable))
     base = where.run(where.within)
     groups = _groups(base) if base is not None else set()
-    if run is not None and name in groups and name != "latest":
+    if run is not None and name in groups and name != LATEST:
         raise FleetError(
             f"'{name}' is a run and an inventory group",
             f"{run.path}; group of {where.within}",

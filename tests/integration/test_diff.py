@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyspy.fleet.tests.lab.hosts import Fleet, endless_request, gunicorn_command
+from ansible_collections.pyspy.fleet.tests.lab.hosts import (
+    CHECKOUT,
+    Fleet,
+    ansible_command,
+    ansible_environment,
+    endless_request,
+    gunicorn_command,
+)
 from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, outcome, play
 from ansible_collections.pyspy.fleet.tests.lab.service.releases import AS_FAST, SLOWER
 
@@ -88,7 +96,8 @@ def test_a_rollout_stops_at_a_slower_canary_only(busy: Fleet, baseline: Path, tm
     good = rollout(busy, baseline, tmp_path, AS_FAST)
     assert good.code == 0, good.text
     assert releases(busy) == [AS_FAST] * HOSTS
-    assert good.text.count("Clear     nothing") == 2, good.text
+    # What else is clear is a matter of chance, and of what the other tests do to this machine.
+    assert good.text.count("Changes from ") == 2 and "Clearly slower" not in good.text, good.text
 
     bad = rollout(busy, baseline, tmp_path, SLOWER)
     assert bad.code != 0
@@ -99,7 +108,7 @@ def test_a_rollout_stops_at_a_slower_canary_only(busy: Fleet, baseline: Path, tm
         bad.words,
     ), bad.text
     content = json.loads(next(bad.folder.glob("diff-*.json")).read_text())
-    assert content["above"] == ["load_rates"] and (content["a"]["hosts"], content["b"]["hosts"]) == (HOSTS, 1)
+    assert "load_rates" in content["above"] and (content["a"]["hosts"], content["b"]["hosts"]) == (HOSTS, 1)
     assert max(map(len, bad.text.partition("Changes from")[2].partition("\nDiff ")[0].splitlines()[1:])) <= 80
 
 
@@ -121,6 +130,32 @@ def test_by_the_inventory_and_in_check_mode(busy: Fleet, baseline: Path) -> None
     done = outcome(busy.ansible(*words), baseline.parent)
     assert done.code == 0 and len(list(baseline.glob("diff-*"))) == 5, done.text
     assert all(row["changed"] == 0 for row in map(done.recap, ["web1"]))
+
+
+def test_a_gate_needs_no_host_and_takes_no_limit_that_nothing_passes(baseline: Path, tmp_path: Path) -> None:
+    """Without a host nothing was compared, and nothing is more than "nan": both let everything pass."""
+    (tmp_path / "nobody").write_text("", encoding="utf-8")
+
+    def gate(**more: str) -> str:
+        options = {
+            "pyspy_diff_a": baseline.name,
+            "pyspy_diff_b": baseline.name,
+            "pyspy_output_dir": str(baseline.parent),
+        }
+        words = ("playbooks/diff.yml", "-e", json.dumps({**options, **more}))
+        done = subprocess.run(
+            ansible_command("ansible-playbook", tmp_path / "nobody", *words),
+            cwd=CHECKOUT,
+            env=ansible_environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stdout + done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    assert "Both sides are the same workers" in gate()
+    assert "fail_above is not a number of percentage points" in gate(pyspy_diff_fail_above="nan")
 
 
 def test_what_cannot_be_compared_is_said(busy: Fleet, tmp_path: Path) -> None:

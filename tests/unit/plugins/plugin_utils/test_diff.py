@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._changes import limit
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff import Diff, diff, lines, text, verdict
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._diff_files import file_of, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, process_key
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.tests.lab.made_run import made_run, made_service
 
@@ -115,6 +116,35 @@ def test_different_measures_are_not_compared(service: Run, tmp_path: Path) -> No
     with pytest.raises(FleetError, match="Profiles of different measures are not compared") as error:
         compared(service, "latest", other.path)
     assert "time holding the GIL" in error.value.detail
+
+
+def test_workers_of_another_measure_are_left_out_in_so_many_words(tmp_path: Path) -> None:
+    """Side a has both measures, side b one of them: what is left out of a was not said."""
+    run = made_service(tmp_path)
+    for name in ("web-01", "web-02"):
+        record = Path(run.path, "hosts", name, "recording.json")
+        record.write_text(record.read_text().replace('"kind": "cpu"', '"kind": "gil"'))
+    found = compared(run, "web", "canary")
+    assert (found.kind, found.a.workers, found.b.workers) == ("cpu", 4, 2)
+    assert "compared by CPU time (not idle) alone; 4 of 8 workers of web left out, measured otherwise" in found.notes
+
+
+def test_latest_is_the_run_of_this_process_whoever_began_another_since(tmp_path: Path) -> None:
+    """A gate that records and compares must judge what it recorded."""
+    own = open_run(str(tmp_path), "profile", "web", process_key())
+    Path(own.path, "manifest.json").touch()
+    other = made_service(tmp_path)
+    assert (tmp_path / "latest").resolve() == Path(other.path) != Path(own.path)
+    assert Where(str(tmp_path)).required().path == own.path
+    assert Where(str(tmp_path)).run("latest") == own
+
+
+@pytest.mark.parametrize("points", [float("nan"), float("inf"), -1.0, 100.0])
+def test_a_limit_that_nothing_is_above_is_refused(points: float) -> None:
+    with pytest.raises(FleetError, match="not a number of percentage points") as error:
+        limit(points)
+    assert error.value.remedy
+    assert [limit(fine) for fine in (None, 0.0, 5.0)] == [None, 0.0, 5.0]
 
 
 def test_the_first_screen(service: Run) -> None:
