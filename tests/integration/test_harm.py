@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from ansible_collections.pyspy.fleet.tests.lab.host_program import (
     recorder_of,
     state_of,
     target,
+    ticks_of,
 )
 from ansible_collections.pyspy.fleet.tests.lab.waiting import await_condition
 
@@ -100,26 +102,38 @@ def test_blocking_is_honoured_with_a_warning_and_a_bearable_rate(host: Host) -> 
         assert "blocking was asked for" in notes(capture)
 
 
-#: It grows after it was looked at: thirty threads, when it is told to.
+#: It grows after it was looked at: ten threads more, each time it is told to.
 GROWING = BUSY.replace(
     'print("ready"',
     """import signal
 def grow(*_details):
-    for _thread in range(30):
+    for _thread in range(10):
         threading.Thread(target=deep, args=(48,), daemon=True).start()
 signal.signal(signal.SIGUSR1, grow)
 print("ready\"""",
 )
 
 
+def grow_until_it_hurts(process: subprocess.Popen[str], recorder: int) -> None:
+    """Machines differ in how many threads that takes: a few more at a time, until this recorder has been ended."""
+    for _step in range(10):
+        process.send_signal(signal.SIGUSR1)
+        with contextlib.suppress(TimeoutError):
+            # Twice the time that a judgement takes, so that one is of this size alone.
+            await_condition("the recorder to be ended", lambda: not os.path.exists(f"/proc/{recorder}"), 5)
+            return
+    raise AssertionError("a hundred threads more did not hurt")
+
+
 def test_one_that_hurts_goes_on_more_gently(host: Host) -> None:
-    """Its plan was made for one thread, and stopping thirty more for each sample takes much of its time."""
+    """Its plan was made for one thread, and stopping many more for each sample takes much of its time."""
     process = subprocess.Popen([sys.executable, "-c", GROWING, "0", "0", "300"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        started = host.start([process.pid], duration=12, rate=30, nonblocking=False)
-        recorder_of(process.pid)
-        process.send_signal(signal.SIGUSR1)
+        started = host.start([process.pid], duration=90, rate=30, nonblocking=False)
+        grow_until_it_hurts(process, recorder_of(process.pid))
+        await_condition("the next segment to have samples", lambda: ticks_of(recorder_of(process.pid)) >= 20)
+        os.kill(recorder_of(process.pid), signal.SIGINT)  # nobody needs the rest of the window
         head, bodies = host.collect(started["recording"]["id"])
         first, second = head["captures"][:2]
         assert [first["segment"], second["segment"]] == [1, 2] and first["process"] == second["process"]
