@@ -114,14 +114,18 @@ def exports(profile: Profile, targets: Sequence[Target]) -> dict[str, bytes]:
     parts = (_pprof.Part(target.profile, target.labels) for target in targets)
     named = [(f"{target.host} {target.process.who}", target.profile) for target in targets]
     return {
-        ".folded": _folded.write(_folded.lines(profile)).encode("utf-8", "replace"),
+        ".folded": _folded_bytes(profile),
         ".pprof.gz": _pprof.write(parts, min(began, default=None), max(ended, default=None)),
         ".speedscope.json": _speedscope.write(_speedscope.joined(named)),
     }
 
 
+def _folded_bytes(profile: Profile) -> bytes:
+    return _folded.write(_folded.lines(profile)).encode("utf-8", "replace")
+
+
 def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
-    """The flame graph of one target, and its profile as pprof, beside its capture; gives the graph's name."""
+    """The flame graph of one target, its profile as pprof and folded, beside its capture; gives the graph's name."""
     target = _target(run, record, capture)
     profile = rooted(target.profile)
     process = capture.process
@@ -140,6 +144,7 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
     run.write_capture(record.host, f"{name}.svg", svg.encode("utf-8", "replace"))
     pprof = _pprof.write([_pprof.Part(target.profile, target.labels)], capture.began, capture.ended)
     run.write_capture(record.host, f"{name}.pprof.gz", pprof)
+    run.write_capture(record.host, f"{name}.folded", _folded_bytes(profile))
     return f"{name}.svg"
 
 

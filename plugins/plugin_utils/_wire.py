@@ -23,6 +23,8 @@ JsonObject = dict[str, object]
 DUMP = "dump"
 #: Most arguments that are kept of a command line.
 _MAX_ARGUMENTS = 200
+#: A host is asked for 1000 samples a second at most.
+_ABOVE_ANY_RATE = 1001
 #: What a run can know of a host: see :class:`HostRecord`.
 STATUSES = ("recording", "collected", "nothing", "failed", "unreachable", "opted_out")
 
@@ -144,7 +146,7 @@ class Measure:
         kind = fields.text("kind")
         if kind not in ("cpu", "wall", "gil", DUMP):
             raise WireError("A host sent a measure of an unknown kind", kind)
-        return cls(kind, fields.number("rate"), fields.boolean("blocking"), fields.boolean("native"))
+        return cls(kind, fields.number("rate", _ABOVE_ANY_RATE), fields.boolean("blocking"), fields.boolean("native"))
 
 
 @dataclass(frozen=True)
@@ -245,8 +247,8 @@ class Capture:
             outcome=outcome,
             samples=fields.integer("samples"),
             errors=fields.integer("errors"),
-            began=fields.number("began"),
-            ended=fields.number("ended"),
+            began=fields.time("began"),
+            ended=fields.time("ended"),
             seconds=fields.number("seconds"),
             size=fields.integer("size"),
             notes=fields.texts("notes"),
@@ -435,8 +437,8 @@ class HostRecord:
             status=status,
             groups=fields.texts("groups"),
             recording=fields.text("recording", ""),
-            began=fields.optional_number("began"),
-            ended=fields.optional_number("ended"),
+            began=fields.optional_time("began"),
+            ended=fields.optional_time("ended"),
             selection=Selection.from_wire(fields.value("selection")),
             captures=tuple(Capture.from_wire(row) for row in fields.rows("captures")),
             evidence=fields.optional("evidence", Evidence.from_wire),

@@ -46,6 +46,11 @@ def test_the_graphs_can_be_searched(chromium: Browser, page_file: Path, end: str
     page.locator("input").first.fill("slow")
     wanted = "Matched: 40.0 %" if end == ".svg" else "Matched: 0.0 %"
     page.get_by_text(wanted).wait_for()
+    # Functions and files alone: neither the change before a name, nor figures and remarks.
+    page.locator("input").first.fill("^slow$")
+    page.get_by_text(wanted).wait_for()
+    page.locator("input").first.fill("total|points|alone|clear|[+]")
+    page.get_by_text("Matched: 0.0 %").wait_for()
 
 
 def test_hostile_names_run_nothing(chromium: Browser, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -122,9 +123,9 @@ def test_one_host_one_worker_one_thread(page: Page) -> None:
 
 def test_a_host_of_the_table_is_shown_in_the_graph(page: Page) -> None:
     page.locator("#apart a", has_text="web-03").click()
-    assert shown(page).startswith("2 workers, 1 host")
+    expect(page.locator("#shown")).to_have_text(re.compile("^2 workers, 1 host"))
     page.go_back()
-    assert shown(page).startswith("10 workers")
+    expect(page.locator("#shown")).to_have_text(re.compile("^10 workers"))
 
 
 def test_zoom_and_the_ways_back(page: Page) -> None:
@@ -147,6 +148,35 @@ def test_zoom_and_the_ways_back(page: Page) -> None:
     assert frame(page).startswith("main")
     page.get_by_role("button", name="Back to the first view").click()
     assert view(page) == {}
+
+
+def test_what_is_said_is_of_what_is_shown(page: Page) -> None:
+    """The frame's figures were of the fleet still; the field kept what was no longer looked for."""
+    page.locator("#host").select_option("web-03")
+    expect(page.locator("#frame")).to_have_text(re.compile(r"^all · total 100\.0 % \(40\.0 s\)"))
+    page.locator("#functions button.plain", has_text="slow").click()
+    page.locator("#search").focus()
+    page.go_back()
+    expect(page.locator("#search")).to_have_value("")
+    assert page.locator("#matched").inner_text() == ""
+
+
+def test_in_a_preview_without_an_address_of_its_own_all_controls_work(
+    chromium: Browser, service: Run, tmp_path: Path
+) -> None:
+    """As a ticket shows an attachment: there the history must not be touched."""
+    preview = tmp_path / "preview.html"
+    content = html.escape(Path(service.path, "index.html").read_text("utf-8"))
+    preview.write_text(
+        f'<iframe sandbox="allow-scripts" width="1200" height="700" srcdoc="{content}"></iframe>', "utf-8"
+    )
+    inside = chromium.open(preview).frame_locator("iframe")
+    inside.locator("#host").select_option("web-03")
+    expect(inside.locator("#shown")).to_have_text(re.compile("^2 workers, 1 host"))
+    inside.locator("#search").fill("slow")
+    expect(inside.locator("#matched")).to_have_text(re.compile("^Matched: 40.0 %"))
+    inside.locator("#reset").click()
+    expect(inside.locator("#shown")).to_have_text(re.compile("^10 workers"))
 
 
 def test_an_address_reopens_the_view(chromium: Browser, service: Run, page: Page) -> None:

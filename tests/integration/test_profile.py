@@ -113,7 +113,11 @@ def test_the_folder_is_laid_out_as_promised(story: Story) -> None:
             "recording.json",
             "host.svg",
             *captures,
-            *(name.replace(".speedscope.json", suffix) for name in captures for suffix in (".svg", ".pprof.gz")),
+            *(
+                name.replace(".speedscope.json", suffix)
+                for name in captures
+                for suffix in (".svg", ".pprof.gz", ".folded")
+            ),
         }
         assert {path.name for path in (folder / "hosts" / host).iterdir()} == expected
         assert all(re.fullmatch(r"\d+-[\w.-]+\.speedscope\.json", name) for name in captures)

@@ -11,6 +11,7 @@ URLs: ``;`` as ``%3B``, line ends as ``%0A`` and ``%0D``, ``%`` as ``%25``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -27,14 +28,25 @@ _TO_UNESCAPE = re.compile("%25|%3B|%0A|%0D")
 Line = tuple[tuple[str, ...], int]
 
 
+#: Finer than this (counts in a second) no common measure of rates is looked for.
+_FINEST = 10**9
+
+
 def lines(profile: Profile) -> list[Line]:
-    """Names and counts of a profile. A count is a number of samples at the profile's (highest) rate."""
+    """Names and counts of a profile. A count is a sample; where rates differ, a part of one."""
     counts: Counter[tuple[str, ...]] = Counter()
+    second = per_second(profile)
     for stack in profile.stacks:
-        count = round(stack.seconds * profile.rate)
+        count = round(stack.seconds * second)
         if count:
             counts[tuple(label(frame) for frame in stack.frames)] += count
     return sorted(counts.items())
+
+
+def per_second(profile: Profile) -> int:
+    """So many counts are a second: the least that is a whole number of samples' lengths at each of the rates."""
+    rates = (round(measure.rate) or 1 for measure in profile.measures)  # py-spy's are whole numbers
+    return min(math.lcm(*rates), _FINEST)
 
 
 def label(frame: Frame) -> str:

@@ -134,9 +134,10 @@ def _indices(sample: object, frames: int) -> tuple[int, ...]:
 
 
 def _weight(value: object) -> float:
-    # A year is longer than any window; the bound keeps all sums finite.
-    if type(value) not in (int, float) or not isinstance(value, (int, float)) or not 0 <= value < 366 * 86400:
-        raise _broken("a weight is not a number of seconds")
+    # py-spy's are 1/rate, a second to a millisecond. One host's must not weigh nothing, by which all would be divided,
+    # nor more than a format holds (nanoseconds in 63 bits, of as many samples as are read).
+    if type(value) not in (int, float) or not isinstance(value, (int, float)) or not 1e-6 <= value <= 3600:
+        raise _broken("a weight is not the seconds of a sample")
     return float(value)
 
 

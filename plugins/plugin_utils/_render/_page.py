@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .._cautions import cautions
 from .._evidence import lines as evidence_lines
 from .._profile import describe
 from .._run import safe_name
@@ -87,9 +88,10 @@ def page(
     files = [name for picture in summary.pictures for name in picture.files]
     script = Markup(_view.script()) if views else None
     sections = [section_of(view) for view in views]
+    told = [("Caution", line) for line in cautions(records)]
     return template("index.html.j2").render(
         summary=summary,
-        rows=[("Asked", asked)] * bool(asked) + summary.rows() + _first(summary, sections),
+        rows=[("Asked", asked)] * bool(asked) + summary.rows() + _first(summary, sections) + told,
         sections=sections,
         versions=versions,
         columns=COLUMNS,
@@ -203,5 +205,5 @@ def _files(capture: Capture) -> list[tuple[str, str]]:
     if capture.is_dump:
         return [("text", capture.file.removesuffix(".json") + ".txt"), ("json", capture.file)]
     stem = capture.file.removesuffix(".speedscope.json")
-    made = [("flame graph", f"{stem}.svg"), ("pprof", f"{stem}.pprof.gz")]
+    made = [("flame graph", f"{stem}.svg"), ("pprof", f"{stem}.pprof.gz"), ("folded", f"{stem}.folded")]
     return made * (capture.outcome == "profiled") + [("speedscope", capture.file)]

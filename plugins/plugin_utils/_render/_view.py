@@ -55,7 +55,8 @@ def _groups(groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def _picture(kind: str, measure: str, tree: Calls) -> dict[str, object]:
     packages = _packages(tree)
     numbers = {package: number for number, package in enumerate(packages)}
-    threads = list(dict.fromkeys(printable(series.thread) for series in tree.series))
+    names = dict.fromkeys(printable(series.thread) for series in tree.series)
+    threads = {name: number for number, name in enumerate(names)}
     return {
         "kind": kind,
         "measure": measure,
@@ -69,9 +70,9 @@ def _picture(kind: str, measure: str, tree: Calls) -> dict[str, object]:
         "lines": list(tree.lines),
         "idle": _idle(tree) if kind == "wall" else [],
         "workers": [[printable(text) for text in worker] for worker in tree.workers],
-        "threads": threads,
+        "threads": list(threads),
         "series": [
-            [one.worker, threads.index(printable(one.thread)), one.tick, *_differences(one.own)] for one in tree.series
+            [one.worker, threads[printable(one.thread)], one.tick, *_differences(one.own)] for one in tree.series
         ],
     }
 

@@ -40,8 +40,11 @@
     const right = left + number(rect, "width") / paper;
     const lines = element.firstElementChild.textContent.split("\n");
     const depth = Math.round((number(rect, "y") - top) / row);
-    // The last two lines are figures.
-    const names = lines.slice(0, -2).map((line) => line.replace(/ \(hottest line\)$/, ""));
+    // Figures follow, and in a comparison remarks; there the change stands before the name.
+    const figures = lines.findLastIndex((line) => line.startsWith("total "));
+    const [name = "", file = ""] = lines.slice(0, figures);
+    const label = lines[figures].includes("→") ? name.replace(/^[+-][0-9]+\.[0-9] /, "") : name;
+    const names = [label, file.replace(/ \(hottest line\)$/, "")];
     const [fill, box] = [rect.getAttribute("fill"), rect.nextElementSibling];
     set(element, { role: "button", tabindex: -1 });
     element.style.cursor = "pointer";

@@ -19,6 +19,7 @@ class TimelinePage {
       ...this.services.map(({ service, kind, measure }, number) =>
         element("option", { value: String(number) }, `${service} (${measure || kind})`)),
     );
+    this.address = location.hash.slice(1);
     this.listen();
     this.apply();
   }
@@ -36,15 +37,22 @@ class TimelinePage {
     hold.addEventListener("click", () => this.go({ at: keyOf(this.slice), with: this.second ? "" : keyOf(this.slice) }));
     this.graph.widths.addEventListener("change", (event) => this.go({ widths: event.target.value }));
     this.graph.out.addEventListener("click", () => this.go({ zoom: String(this.graph.above() || "") }));
-    window.addEventListener("hashchange", () => this.apply());
+    window.addEventListener("hashchange", () => {
+      this.address = location.hash.slice(1);
+      this.apply();
+    });
   }
 
   /** Change the view. Moving along rounds replaces the address, all else adds to the history. */
   go(change, replaces = false) {
     const view = { ...this.view, ...change };
     const address = new URLSearchParams(Object.entries(view).filter(([, value]) => value)).toString();
-    if (replaces) history.replaceState(null, "", `#${address}`);
-    else history.pushState(null, "", `#${address}`);
+    this.address = address;
+    try {
+      history[replaces ? "replaceState" : "pushState"](null, "", `#${address}`);
+    } catch {
+      // A preview that has no address of its own, as of a ticket's attachment: the view is all there is.
+    }
     this.apply();
   }
 
@@ -55,7 +63,7 @@ class TimelinePage {
   }
 
   apply() {
-    const address = location.hash.slice(1) || this.first;
+    const address = this.address || this.first;
     const view = { service: "", kind: "", range: "", until: "", at: "", with: "", widths: "", zoom: "", ...Object.fromEntries(new URLSearchParams(address)) };
     this.view = view;
     if (!SPANS[view.range]) view.range = "";

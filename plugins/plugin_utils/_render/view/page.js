@@ -23,6 +23,7 @@ class Page {
       onPick: ({ name }) => this.go({ search: `^${literally(name)}$` }),
       onSort: (sort) => this.go({ sort }),
     });
+    this.address = location.hash.slice(1);
     this.listen();
     this.apply();
   }
@@ -36,7 +37,10 @@ class Page {
     document.getElementById("reset").addEventListener("click", () => this.go(null));
     document.getElementById("flame").addEventListener("mousemove", (event) => this.moveTip(event));
     document.addEventListener("keydown", (event) => this.pressed(event));
-    window.addEventListener("hashchange", () => this.apply());
+    window.addEventListener("hashchange", () => {
+      this.address = location.hash.slice(1);
+      this.apply();
+    });
     for (const query of ["(prefers-color-scheme: dark)", "print"]) {
       window.matchMedia(query).addEventListener("change", () => this.flame.paint());
     }
@@ -64,14 +68,18 @@ class Page {
       delete view.zoom;
     }
     const address = new URLSearchParams(Object.entries(view).filter(([, value]) => value)).toString();
-    if (replaces) history.replaceState(null, "", `#${address}`);
-    else history.pushState(null, "", `#${address}`);
+    this.address = address;
+    try {
+      history[replaces ? "replaceState" : "pushState"](null, "", `#${address}`);
+    } catch {
+      // A preview that has no address of its own, as of a ticket's attachment: the view is all there is.
+    }
     this.apply();
   }
 
   /** The address as a view, and the view shown. */
   apply() {
-    const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+    const given = Object.fromEntries(new URLSearchParams(this.address));
     const view = { ...EVERYTHING, measure: "", search: "", sort: "own", ...given };
     view.zoom = Math.max(0, parseInt(given.zoom, 10) || 0);
     this.picture = this.pictures.find(({ kind }) => kind === view.measure) || this.pictures[0];
@@ -80,7 +88,8 @@ class Page {
     this.view = view;
     const chosen = this.choose();
     const key = JSON.stringify([this.picture.kind, ...Object.keys(EVERYTHING).map((name) => this.view[name])]);
-    if (key !== this.shown) {
+    const changed = key !== this.shown;
+    if (changed) {
       this.shown = key;
       this.chosen = chosen;
       this.sums = sumNodes(this.picture, chosen);
@@ -89,7 +98,7 @@ class Page {
     }
     this.search();
     this.flame.show(this.picture, this.sums, view.zoom, this.found);
-    if (!before || before.zoom !== view.zoom) this.said.textContent = this.words(this.flame.root).join(" · ");
+    if (changed || before.zoom !== view.zoom) this.said.textContent = this.words(this.flame.root).join(" · ");
     document.getElementById("out").disabled = this.flame.root === 0;
     // The picture first: the table goes through every worker.
     clearTimeout(this.timer);
@@ -123,7 +132,7 @@ class Page {
     const choices = threads.map((name) => [`=${name}`, name || "(no name)"]);
     view.thread = fillSelect(this.controls.thread, several("thread name", "thread names", choices), view.thread);
     this.controls.measure.parentElement.hidden = this.pictures.length < 2;
-    if (document.activeElement !== this.controls.search) this.controls.search.value = view.search;
+    if (this.controls.search.value !== view.search) this.controls.search.value = view.search;
     return all(view);
   }
 

@@ -29,6 +29,27 @@ def test_profiles_of_different_rates_count_at_the_highest() -> None:
     assert lines(merge([slow, fast])) == [(("f",), 200)]
 
 
+@pytest.mark.parametrize(
+    ("slow", "fast", "second"), [(76, 100, 1900), (60, 100, 300), (10, 100, 100), (997, 1000, 997000)]
+)
+def test_single_samples_of_different_rates_are_as_heavy_as_they_were(slow: int, fast: int, second: int) -> None:
+    """Rounded to samples at the highest rate, one at 76 Hz was one at 100 Hz."""
+    parts = [
+        Profile((Measure("cpu", rate, False, False),), (Stack((Frame(f"at {rate}", "", 0),), 1 / rate, 1),))
+        for rate in (slow, fast)
+    ]
+    assert dict(lines(merge(parts))) == {(f"at {slow}",): second // slow, (f"at {fast}",): second // fast}
+
+
+def test_rates_without_a_measure_in_common_count_nanoseconds() -> None:
+    rates = [991, 983, 977, 971]  # primes
+    parts = [
+        Profile((Measure("cpu", rate, False, False),), (Stack((Frame("f", "", 0),), 1 / rate, 1),)) for rate in rates
+    ]
+    [(_names, count)] = lines(merge(parts))
+    assert abs(count - sum(1e9 / rate for rate in rates)) < 2
+
+
 @given(st.lists(st.tuples(st.lists(st.text(), min_size=1).map(tuple), st.integers(0, 10**17)), max_size=5))
 def test_what_is_written_is_read_again(rows: list[tuple[tuple[str, ...], int]]) -> None:
     assert read(write(rows)) == rows

@@ -326,7 +326,7 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
     page = Page(content)
     assert "default-src 'none'" in content
     assert not page.tags & {"img", "iframe", "link", "object"}
-    assert len(page.links) == 10
+    assert len(page.links) == 11
     # The one script that the policy allows, by its content, and the data that it draws, which runs nowhere.
     [(kind, data), (_none, code)] = re.findall(r"<script([^>]*)>(.*?)</script>", content, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -334,6 +334,27 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
     assert kind == ' type="application/json" id="data"' and json.loads(data)
     assert all(Path(run.path, link).is_file() for link in page.links)
     assert "web-02" in content
+
+
+def test_what_a_picture_suffers_from_is_told_before_it(run: Run) -> None:
+    add(run, "web-01", replace(capture(), errors=500, notes=("ended early: py-spy used 60 % of a core",)))
+    build(run, Context())
+    top = text(run, "index.html").partition("</dl>")[0]
+    assert "<dt>Caution</dt><dd>1 of 1 target: samples that could not be read; at worst 500 of " in top
+    assert "1 of 1 target: ended early: py-spy used 60 % of a core" in top
+
+
+def test_one_host_whose_samples_weigh_nothing_spoils_no_report_but_its_own(run: Run) -> None:
+    """All shares are divided by their sum: no report could be made for anybody."""
+    add(run, "web-01", capture())
+    liar = add(run, "web-02", capture(kind="gil"))
+    sound = json.loads((CAPTURES / "plain.speedscope.json").read_text())
+    for thread in sound["profiles"]:
+        thread["weights"] = [0.0] * len(thread["weights"])
+    run.write_capture("web-02", liar.captures[0].file, json.dumps(sound).encode())
+    summary = build(run, Context())
+    assert [picture.hottest[0].name for picture in summary.pictures] == ["hot_loop"]
+    assert "a weight is not the seconds of a sample" in " ".join(summary.warnings)
 
 
 def test_what_hosts_warn_of_is_told_by_name(run: Run) -> None:
