@@ -243,6 +243,12 @@ class Recorder:
                 "it did not write its result within the grace after SIGINT",
                 "a target thread in uninterruptible sleep (state D) causes this in blocking mode: leave native out",
             )
+        if self.status == signal.SIGINT and self._told:  # it hears of it only once it samples
+            raise HostError(
+                "the window was over before py-spy had begun to sample",
+                "it first reads the target's symbols, which takes long where a host is slow or busy",
+                "take a longer window (duration)",
+            )
         if counted is None or self.status != 0:
             found = diagnose(exit_text(self.status), stdout, stderr)
             raise explained(found, stderr, None if self.door else self._verdict, self._relaxed)

@@ -30,6 +30,8 @@ from ._selection import Process
 _ATTEMPTS = 3
 #: A target whose py-spy was killed is watched for this long (seconds): it may yet come to be stopped.
 _SETTLING = 0.5
+#: Others than py-spy 0.4.3, which somebody may have named, fail as a whole where a text is cut within a character.
+_WITHOUT_LOCALS = "its local variables are left out: py-spy could not read them"
 
 
 class Subject:
@@ -46,6 +48,8 @@ class Subject:
         self._notes: List[str] = []
         self._looks = Looks()
         self._attempt = self._errors = 0
+        #: Whether local variables are asked for, still.
+        self._local = options.local
         self._last: Optional[HostError] = None
         self._verdict: Optional[Verdict] = None
         self._relaxed = False
@@ -102,7 +106,7 @@ class Subject:
             role = self._judge(self.process, tools)
             if self.failure is None:
                 pid = self.door.inner if self.door is not None else self.process.pid
-                arguments = dump_arguments(pid, self.blocking, self.native, self._options.local)
+                arguments = dump_arguments(pid, self.blocking, self.native, self._local)
                 whole = Role(tools.kernel, role, tools.terms.us.effective, os.getpid(), self.door)
                 self.dumper.start(tools, arguments, whole)
         except Gone:
@@ -132,7 +136,7 @@ class Subject:
         try:
             self.dumper.end()
             output = self.dumper.output()
-            stdout, stderr = self.dumper.words()
+            _dump, stderr = self.dumper.words()
         finally:
             self.dumper.close()
         if self.dumper.died:
@@ -143,7 +147,7 @@ class Subject:
             self._attempt = 0
             self._ended, self._seconds = time.time(), time.monotonic() - self._ticks
             return False
-        return self._missed(stdout, stderr)
+        return self._missed(stderr)
 
     def _put_back(self) -> None:
         """Where py-spy may have left it stopped, but not where it was so before."""
@@ -163,14 +167,17 @@ class Subject:
             self.failure = error
         return True
 
-    def _missed(self, stdout: str, stderr: str) -> bool:
+    def _missed(self, stderr: str) -> bool:
         """Nothing came of this attempt; later looks may be luckier, unless the kernel refuses them."""
-        found = diagnose(exit_text(self.dumper.status), "", stderr or stdout[:500])
-        self._last = explained(found, stderr, None if self.door else self._verdict, self._relaxed)
+        self._last = self._explained(stderr)
         if self.dumper.late:
             remedy = "see what keeps this host or that process so busy, or raise the deadline"
             self._last = HostError("py-spy did not end in time and was killed", "", remedy)
         elif self._attempt < _ATTEMPTS and not was_refused(stderr) and self._is_there():
+            return True
+        elif self._local and not was_refused(stderr) and self._is_there():
+            self._local, self._attempt = False, 0
+            self._notes.append(_WITHOUT_LOCALS)
             return True
         self._errors, self._attempt = self._errors + 1, 0
         if not self._is_there():
@@ -178,6 +185,17 @@ class Subject:
         elif was_refused(stderr):
             self.failure = self._last
         return False
+
+    def _explained(self, stderr: str) -> HostError:
+        """Why there is no dump. While it reads locals py-spy's words may hold their values (as in its issue 766)."""
+        if self.dumper.status == 0:
+            return HostError(
+                "its threads changed while they were read", "%d times in a row" % self._attempt, "dump it again"
+            )
+        found = diagnose(exit_text(self.dumper.status), "", stderr)
+        if self._local:
+            found = HostError(found.reason, "py-spy's own words are withheld: they may hold values", found.remedy)
+        return explained(found, stderr, None if self.door else self._verdict, self._relaxed)
 
     def _is_there(self) -> bool:
         try:

@@ -62,9 +62,15 @@ _LONG = 40
 _MIXED = tuple(re.compile(kind) for kind in ("[0-9]", "[A-Z]", "[a-z]"))
 
 
+#: ``user:password`` of a URL that was cut before its ``@``; what follows a host is a port.
+_CUT_CREDENTIALS = re.compile(r"[^/\[@:]*:(?![0-9]{1,5}(?:[/?#,;)\]}>]|$))")
+
+
 def _without_credentials(found: re.Match[str]) -> str:
     _hidden, at, host = found.group().rpartition("@")
-    return HIDDEN + host if at else found.group()
+    if at:
+        return HIDDEN + host
+    return HIDDEN if _CUT_CREDENTIALS.match(found.group()) else found.group()
 
 
 def _without_base64(found: re.Match[str]) -> str:

@@ -19,13 +19,17 @@ from typing import NamedTuple
 
 from ._dumps import Dump, Frame, Thread
 from ._errors import FleetError
+from ._render._colours import is_native
 from ._waiting import IDLE, ONCE, STATES, STUCK, states
 
 ORDERS = ("largest", "rarest")
 
 
 class Code(NamedTuple):
-    """One function, wherever it lies. ``plumbing``: it is of Python's own library; ``installed``: of a package."""
+    """One function, wherever it lies.
+
+    ``plumbing``: it is of Python's own library, or of the system's; ``installed``: of a package.
+    """
 
     name: str
     file: str
@@ -157,11 +161,12 @@ def _file(path: str, short: str) -> tuple[str, bool, bool]:
     if _OWN_LIBRARY.search(path):
         return _OWN_LIBRARY.sub("", path), True, False
     # py-spy's short name begins at the outermost package; a lone script's is its name alone: its folder tells more.
-    if short and short != path and "/" in short:
+    if short and short != path and "/" in short and not is_native(path):
         return _unversioned(short), False, False
     folder, _slash, name = path.rpartition("/")
     parent = folder.rpartition("/")[2]
-    return _unversioned(name if _RELEASE.match(parent) or not parent else f"{parent}/{name}"), False, False
+    # Of native frames the culprit is who called them from Python.
+    return _unversioned(name if _RELEASE.match(parent) or not parent else f"{parent}/{name}"), is_native(path), False
 
 
 def _unversioned(path: str) -> str:

@@ -86,9 +86,10 @@ def manifest(stacks: Stacks) -> JsonObject:
     """The groups as plain data, bounded."""
     rows = []
     for group in stacks.groups[:MOST_GROUPS]:
-        row = plain(Group(group.stack, group.members[:MOST_MEMBERS]))
         # The figures are of all members.
-        row.update(threads=group.threads, processes=group.processes, hosts=list(group.hosts), states=group.states)
+        row = plain(group)
+        for name, all_of in (("members", group.members), ("gil", group.gil)):
+            row[name] = plain(Group(group.stack, all_of[:MOST_MEMBERS]))[name]
         rows.append({**row, "more_members": max(0, group.threads - MOST_MEMBERS)})
     return {
         "order": stacks.order,

@@ -20,9 +20,11 @@ So a thread that always stands in the same line by chance (a short loop in C cod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile
 from typing import NamedTuple
 
 from ._dumps import Dump, Thread
+from ._render._colours import is_native
 
 STUCK, MOVING, IDLE, ONCE = "stuck", "moving", "idle", "seen once"
 #: In the order of interest.
@@ -122,8 +124,11 @@ _THREAD_TOP = ("_bootstrap_inner", "/threading.py")
 
 
 def waits_idle(thread: Thread) -> bool:
-    """Does it wait where idle threads wait?"""
-    return not thread.frames or is_idle_place([(frame.name, frame.file) for frame in thread.frames])
+    """Does it wait where idle threads wait? That is told by its Python frames, below which there may be native ones."""
+    if not thread.frames:
+        return True
+    stack = list(dropwhile(lambda frame: is_native(frame[1]), ((frame.name, frame.file) for frame in thread.frames)))
+    return bool(stack) and is_idle_place(stack)
 
 
 def is_idle_place(stack: Sequence[tuple[str, str]]) -> bool:
@@ -191,13 +196,16 @@ def _at_rest(dump: Dump) -> bool:
 def states(dump: Dump) -> list[tuple[Thread, str, int]]:
     """Each thread of a target as last seen, its state, and in how many of the dumps it held the GIL.
 
-    One that is about to end has no frame any more: then what it did before is what there is to see.
+    One that held it is shown as it last did: where it was afterwards is not where the GIL was held. One that is about
+    to end has no frame any more: then what it did before is what there is to see.
     """
-    looks = [{thread.id: thread for thread in look.threads} for look in dump.looks]
+    # pthread's id of a thread that has ended is the next one's; the kernel's is not given again so soon.
+    looks = [{(thread.id, thread.os_id or 0): thread for thread in look.threads} for look in dump.looks]
     rows = []
     for identity in sorted({identity for look in looks for identity in look}):
         history = [look.get(identity) for look in looks]
         seen = [thread for thread in history if thread is not None]
-        last = next((thread for thread in reversed(seen) if thread.frames), seen[-1])
+        framed = [thread for thread in reversed(seen) if thread.frames]
+        last = next((thread for thread in framed if thread.gil), framed[0] if framed else seen[-1])
         rows.append((last, state(history, dump.seconds, _at_rest(dump)), sum(thread.gil for thread in seen)))
     return rows

@@ -95,7 +95,8 @@ def answer_of(host: Host, process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 def test_threads_and_what_they_used(host: Host) -> None:
     with target(threads=3, depth=5) as busy:
-        answer, [dumped] = host.dump([busy.pid], count=3, interval=0.2)
+        # Long enough that it uses some CPU, whatever else this machine does.
+        answer, [dumped] = host.dump([busy.pid], count=3, interval=1)
         assert state_of(busy.pid) == "R"
     [head] = answer["captures"]
     assert (head["outcome"], head["samples"], head["errors"]) == ("profiled", 3, 0)

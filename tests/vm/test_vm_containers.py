@@ -109,8 +109,11 @@ def test_units_by_cgroups_of_version_2(asked: Machine) -> None:
 
 
 def test_a_recording_goes_into_a_container(machine: Machine, tmp_path: Path) -> None:
-    """From the keeper's unit, past Docker's AppArmor profile, on a Yama that restricts: threads that sleep, sleep."""
-    settings = {"pyspy_container": "web9", "pyspy_enter_namespaces": True, "pyspy_duration": 5}
+    """From the keeper's unit, past Docker's AppArmor profile, on a Yama that restricts: threads that sleep, sleep.
+
+    The window is long because an emulated processor may need seconds until py-spy has read the target's symbols.
+    """
+    settings = {"pyspy_container": "web9", "pyspy_enter_namespaces": True, "pyspy_duration": 20}
     extra = ("-e", json.dumps({**settings, "pyspy_output_dir": str(tmp_path)}))
     assert machine.scope() == 1
     with RUNTIMES["docker"](machine) as docker, docker.start("web9", (PYTHON, "-c", BUSY, "5", "20", "1000")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -235,6 +236,14 @@ def test_a_capture_has_a_limit(recorder, monkeypatch, limit, outcome):
     assert bool(body) is (outcome == "profiled")
     if outcome == "failed":
         assert "grew too large" in str(head["reason"]) and head["remedy"]
+
+
+def test_a_window_that_was_over_before_py_spy_sampled_says_so(recorder):
+    """A host that is slow: py-spy was told to end before it listens, and died of it without a word."""
+    recorder.status, recorder._told = int(signal.SIGINT), True
+    head, body = recorder.capture()
+    assert head["outcome"] == "failed" and "before py-spy had begun to sample" in str(head["reason"]) and body == b""
+    assert head["remedy"] == "take a longer window (duration)"
 
 
 def test_a_py_spy_that_cannot_be_executed_says_so(recorder, tmp_path):

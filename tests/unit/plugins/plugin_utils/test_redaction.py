@@ -39,6 +39,9 @@ LOOKS = [
     "postgresql://ann:hunter2@db/shop",
     "redis://:hunter2@cache:6379",
     "https://hunter2@git/x",
+    "postgres://ann:hunter2",
+    "postgres://ann:hunter2lo...",
+    "redis://:hunter2...",
     "amqp://ann:hunter2/with/slashes@mq",
     "ey" + "JhbGciOiJIUzI1NiJ9.hunter2.c2ln",
     "AK" + "IAHUNTER2EXAMPLE",
@@ -64,7 +67,18 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["42", "'a sentence of words'", "[1, 2, 3]", "<Lock object>", "http://db:5432/shop", ""]
+    "text",
+    [
+        "42",
+        "'a sentence of words'",
+        "[1, 2, 3]",
+        "<Lock object>",
+        "http://db:5432/shop",
+        "http://db:80",
+        "http://[::1]:80/x",
+        "('http://db:80', 1)",
+        "",
+    ],
 )
 def test_the_harmless_stays(text: str) -> None:
     assert redact_text(text) == text

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.action.report import verdict_on_plan
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _stacks_report
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import render_host, render_target
@@ -29,6 +30,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     verdict,
 )
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._stacks import plain
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
     Capture,
     ErrorText,
@@ -547,6 +549,22 @@ def test_dumps_in_page_manifest_and_summary(run: Run) -> None:
     stacks = json.loads(text(run, "manifest.json"))["stacks"]
     assert [row["threads"] for row in stacks["groups"]] == [3, 1, 1] and stacks["more_groups"] == 0
     assert stacks["groups"][0]["hosts"] == ["web-01", "web-02"] and not stacks["groups"][0]["more_members"]
+
+
+def test_figures_of_a_large_group_in_the_manifest_are_of_all_its_threads(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines and who holds the GIL were of the members that are listed."""
+    monkeypatch.setattr(_stacks_report, "MOST_MEMBERS", 1)
+    dumped(run, "web-01", LOCKED, LOCKED)
+    dumped(run, "web-02", LOCKED)
+    build(run, Context("dump", hosts=("web-01", "web-02")))
+    [row, *_rest] = json.loads(text(run, "manifest.json"))["stacks"]["groups"]
+    whole = plain(_stacks_report.read(run, run.hosts(), "largest")[0].groups[0])
+    assert len(row["members"]) == 1 and row["more_members"] == 2
+    assert {name: row[name] for name in ("threads", "processes", "states", "culprit", "stack")} == {
+        name: whole[name] for name in ("threads", "processes", "states", "culprit", "stack")
+    }
 
 
 def test_the_rarest_first_on_request(run: Run) -> None:

@@ -41,6 +41,9 @@ GET = ("Queue.get", LIBRARY + "queue.py")
 SYNC = "/srv/venv/lib/python3.11/site-packages/gunicorn/workers/sync.py"
 
 
+NATIVE = [("__futex_abstimed_wait", "/usr/lib/x86_64-linux-gnu/libc.so.6"), ("take_lock", "/usr/bin/python3.11")]
+
+
 def frames(*rows: tuple[str, str]) -> tuple[Frame, ...]:
     return tuple(Frame(name, file, "", 7) for name, file in rows)
 
@@ -60,7 +63,7 @@ def thread(*rows: tuple[str, str], identity: int = 1, cpu: float | None = 1.0, g
         ("/usr/lib/python3/dist-packages/django/db.py", "", ("django/db.py", False)),
         ("/v/lib/python3.12/site-packages/shop-1.2-py3.12.egg/shop/a.py", "", ("shop/a.py", False)),
         ("/v/lib/python3.12/site-packages/x/_c.cpython-312-x86_64-linux-gnu.so", "", ("x/_c.so", False)),
-        ("/usr/lib/x86_64-linux-gnu/libpq.so.5.15", "", ("x86_64-linux-gnu/libpq.so", False)),
+        ("/usr/lib/x86_64-linux-gnu/libpq.so.5.15", "", ("x86_64-linux-gnu/libpq.so", True)),
         ("/srv/releases/20261122093800/app.py", "app.py", ("app.py", False)),
         ("/srv/shop/app.py", "app.py", ("shop/app.py", False)),
         ("/srv/shop-1.4.2/app.py", "app.py", ("shop/app.py", False)),
@@ -95,6 +98,10 @@ def test_addresses_go() -> None:
         ([("_shutdown", LIBRARY + "threading.py")], True),
         ([("accept", LIBRARY + "socket.py"), ("main", "/srv/app.py")], True),
         ([("recv_into", LIBRARY + "socket.py"), ("main", "/srv/app.py")], False),
+        # With native frames below.
+        ([*NATIVE, ("SyncWorker.wait", SYNC), ("SyncWorker.run", SYNC)], True),
+        ([*NATIVE, ("handle", SYNC), ("wait", SYNC)], False),
+        ([*NATIVE], False),
     ],
 )
 def test_where_idle_threads_wait_depends_on_who_called(rows: list[tuple[str, str]], idle: bool) -> None:
@@ -140,6 +147,26 @@ def test_a_process_at_rest_has_no_thread_that_moves(cpu: tuple[float | None, ...
     assert found == expected
 
 
+def test_threads_that_got_the_id_of_one_that_ended_are_not_one_that_is_stuck() -> None:
+    """As glibc gives it to the next thread of a server that has one for each request."""
+    looks = tuple(
+        Look(float(number), (Thread(1, "t", 100 + number, False, False, frames(AT_LOCK), 0.01),)) for number in range(3)
+    )
+    assert [found for _thread, found, _gil in states(Dump("web1", 1, "app", looks))] == [MOVING] * 3
+
+
+def test_who_held_the_gil_is_shown_where_it_held_it() -> None:
+    looks = (Look(0.0, (thread(AT_WORK, gil=True),)), Look(1.0, (thread(*AT_QUEUE, cpu=1.4),)))
+    [(shown, found, gil)] = states(Dump("web1", 1, "app", looks))
+    assert ([frame.name for frame in shown.frames], found, gil) == (["work"], MOVING, 1)
+
+
+def test_of_native_frames_the_culprit_is_who_called_them() -> None:
+    looks = tuple(Look(float(number), (thread(*NATIVE, ("flush", "/srv/app.py")),)) for number in range(2))
+    [group] = groups([Dump("web1", 1, "app", looks)])
+    assert group.culprit is not None and group.stack[group.culprit].name == "flush"
+
+
 NAMES = st.sampled_from(["f", "g", "h", "wait\x1b[2J", "日本" * 30, "`*_<b>"])
 FRAMES = st.builds(Frame, NAMES, st.sampled_from(["/a/b.py", LIBRARY + "queue.py", ""]), st.just(""), st.integers(0, 3))
 THREADS = st.builds(
@@ -171,7 +198,7 @@ def test_grouping_is_independent_of_order(dumps: list[Dump], random: Any, order:
 @given(DUMPS)
 def test_counts_add_up_and_the_largest_is_first(dumps: list[Dump]) -> None:
     rows = groups(dumps)
-    expected = sum(len({one.id for look in dump.looks for one in look.threads}) for dump in dumps)
+    expected = sum(len({(one.id, one.os_id or 0) for look in dump.looks for one in look.threads}) for dump in dumps)
     assert sum(row.threads for row in rows) == expected
     assert [row.threads for row in rows] == sorted((row.threads for row in rows), reverse=True)
     rarest = [(row.rank, row.threads) for row in groups(dumps, "rarest")]
