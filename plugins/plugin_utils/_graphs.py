@@ -74,10 +74,16 @@ def read(run: Run, records: Sequence[HostRecord]) -> tuple[list[Target], list[st
             if capture.outcome != "profiled" or capture.is_dump:
                 continue
             try:
-                targets.append(_target(run, record, capture))
+                targets.append(_usable(_target(run, record, capture)))
             except FleetError as error:
                 warnings.append(f"{record.host} {capture.file or stem(capture.process)} is not in the graphs: {error}")
     return targets, warnings
+
+
+def _usable(target: Target) -> Target:
+    if not target.profile.stacks:
+        raise FleetError("No sample of this target has a stack", remedy="profile this process again")
+    return target
 
 
 def _target(run: Run, record: HostRecord, capture: Capture) -> Target:

@@ -19,9 +19,11 @@ import pytest
 from ansible_collections.pyspy.fleet.plugins.action.report import verdict_on_plan
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import Document, ThreadSamples, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import render_host, render_target
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._passes import joined
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     Context,
     build,
@@ -175,6 +177,35 @@ def test_a_broken_capture_is_a_warning_that_names_it(run: Run, data: bytes) -> N
     assert len(summary.warnings) == 1
     assert "web-01 2-shop.speedscope.json is not in the graphs" in summary.warnings[0]
     assert "2-shop.speedscope.json" in text(run, "index.html")
+
+
+def weighing(weight: float, frames: tuple[Frame, ...] = (Frame("owned", "/x.py", 1),)) -> bytes:
+    """A capture of two samples, each of this weight and of all these frames."""
+    samples = (tuple(range(len(frames))),) * 2
+    return write(Document(frames, (ThreadSamples("Thread 1", samples, (weight, weight)),)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        weighing(0.0),
+        weighing(1e-12),
+        weighing(0.02, ()),
+        weighing(0.02, (Frame("thread (1): main", "", 0),)),
+        write(Document((), ())),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gil", "cpu"])
+def test_a_capture_that_weighs_nothing_spoils_no_other(run: Run, data: bytes, kind: str) -> None:
+    add(run, "web-01", capture(pid=1), capture(pid=2))
+    add(run, "web-02", capture(pid=3, kind=kind))
+    run.write_capture("web-02", capture(pid=3).file, data)
+    render_host(run, "web-02")
+    summary = build(run, Context())
+    assert [(row.kind, row.samples, row.hosts) for row in summary.pictures] == [("cpu", 272, 1)]
+    [warning] = summary.warnings
+    assert "web-02 3-shop.speedscope.json is not in the graphs" in warning
+    assert not list(Path(run.path, "hosts/web-02").glob("host*"))
 
 
 def test_a_missing_capture_and_a_broken_record_are_warnings(run: Run) -> None:
