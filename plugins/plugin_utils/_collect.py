@@ -205,8 +205,8 @@ def _take(run: Run, record: HostRecord, fetched: _Fetched) -> HostRecord:
     record = replace(
         record,
         status="collected" if error is None else "failed",
-        began=fields.number("began"),
-        ended=fields.number("ended"),
+        began=fields.moment("began"),
+        ended=fields.moment("ended"),
         evidence=evidence(record.evidence, Evidence.from_wire({**_object(fields.value("evidence")), "left": left})),
         captures=record.captures + tuple(captures),
         error=None if error is None else ErrorText.from_wire(error),

@@ -21,6 +21,9 @@ Record = TypeVar("Record")
 MAX_TEXT = 2000
 #: Most rows of one list (skipped processes, captures) that are taken over.
 MAX_ROWS = 5000
+#: Times from here on are none (seconds since the epoch; the year 2242): nanoseconds to it fit into 63 bits, which is
+#: what pprof has for them.
+LATEST = 2**33
 
 
 class WireError(FleetError):
@@ -77,6 +80,16 @@ class Fields:
 
     def optional_number(self, name: str) -> float | None:
         return None if self._data.get(name) is None else self.number(name)
+
+    def moment(self, name: str) -> float:
+        """Seconds since the epoch, before :data:`LATEST`."""
+        value = self.number(name)
+        if value >= LATEST:
+            raise self._refuse(name)
+        return value
+
+    def optional_moment(self, name: str) -> float | None:
+        return None if self._data.get(name) is None else self.moment(name)
 
     def boolean(self, name: str) -> bool:
         value = self._data.get(name)

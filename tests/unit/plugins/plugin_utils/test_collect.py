@@ -415,6 +415,7 @@ def test_a_row_that_is_none_of_ours_is_refused_whole(run, change):
     [
         {"began": None},
         {"ended": -1},
+        {"began": 1e18},
         {"evidence": "text"},
         {"evidence": {}},
         {"captures": {}},
