@@ -12,7 +12,7 @@ URLs: ``;`` as ``%3B``, line ends as ``%0A`` and ``%0D``, ``%`` as ``%25``.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 from .._errors import FleetError
@@ -24,17 +24,32 @@ _UNESCAPES = {code: char for char, code in _ESCAPES.items()}
 _TO_ESCAPE = re.compile("[%;\n\r]")
 _TO_UNESCAPE = re.compile("%25|%3B|%0A|%0D")
 
+_MICROSECONDS = 1e6
+
 Line = tuple[tuple[str, ...], int]
 
 
 def lines(profile: Profile) -> list[Line]:
-    """Names and counts of a profile. A count is a number of samples at the profile's (highest) rate."""
-    counts: Counter[tuple[str, ...]] = Counter()
+    """Names and counts of a profile. Counts are samples where all were taken at one rate, and else microseconds.
+
+    Samples of different rates do not weigh the same, and counts are whole numbers: so small a unit, and what rounding
+    leaves of a line goes to the next, so that all together are as long as the samples.
+    """
+    one_rate = len({measure.rate for measure in profile.measures}) == 1
+    sums: dict[tuple[str, ...], float] = defaultdict(int)
     for stack in profile.stacks:
-        count = round(stack.seconds * profile.rate)
+        names = tuple(label(frame) for frame in stack.frames)
+        sums[names] += stack.samples if one_rate else stack.seconds * _MICROSECONDS
+    rows: list[Line] = []
+    exact: float = 0
+    counted = 0
+    for names, amount in sorted(sums.items()):
+        exact += amount
+        count = round(exact) - counted
+        counted += count
         if count:
-            counts[tuple(label(frame) for frame in stack.frames)] += count
-    return sorted(counts.items())
+            rows.append((names, count))
+    return rows
 
 
 def label(frame: Frame) -> str:
