@@ -357,7 +357,7 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
     page = Page(content)
     assert "default-src 'none'" in content
     assert not page.tags & {"img", "iframe", "link", "object"}
-    assert len(page.links) == 10
+    assert len(page.links) == 11
     # The one script that the policy allows, by its content, and the data that it draws, which runs nowhere.
     [(kind, data), (_none, code)] = re.findall(r"<script([^>]*)>(.*?)</script>", content, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -410,6 +410,20 @@ def test_a_target_s_graph_lies_beside_its_capture(run: Run) -> None:
     assert "target ended in the window" in svg
 
 
+def test_a_target_s_samples_lie_beside_it_for_other_tools(run: Run) -> None:
+    record = add(run, "web-01", capture())
+    render_target(run, record, record.captures[0])
+    names = {f"4711-shop{end}" for end in (".svg", ".folded", ".pprof.gz", ".speedscope.json")}
+    assert {path.name for path in Path(run.path, "hosts/web-01").glob("4711*")} == names
+    rows = read(text(run, "hosts/web-01/4711-shop.folded"))
+    assert sum(count for _names, count in rows) == 136
+    build(run, Context())
+    # Of the only target the fleet's file is the same.
+    assert text(run, "fleet.folded") == text(run, "hosts/web-01/4711-shop.folded")
+    page = Page(text(run, "index.html"))
+    assert {f"hosts/web-01/{name}" for name in names} <= set(page.links)
+
+
 def test_a_host_s_graph_is_of_all_its_targets(run: Run) -> None:
     add(run, "web-01", capture(pid=1), capture(pid=2), capture(pid=3, kind="gil"))
     render_host(run, "web-01")
@@ -441,6 +455,8 @@ def test_the_graph_of_a_target_with_subprocesses_shows_them(run: Run) -> None:
     render_target(run, record, record.captures[0])
     svg = text(run, "hosts/web-01/4711-shop.svg")
     assert "process 6930" in svg and "process 6936" in svg and "hunter2" not in svg
+    roots = {names[0] for names, _count in read(text(run, "hosts/web-01/4711-shop.folded"))}
+    assert roots == {"process 6930", "process 6936"}
 
 
 def test_the_plan_of_check_mode() -> None:
