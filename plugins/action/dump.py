@@ -66,8 +66,8 @@ class ActionModule(VisitAction):
             "collected" if fields.rows("captures") else "nothing",
             fields,
             options["version"],
-            began=fields.number("began"),
-            ended=fields.number("ended"),
+            began=fields.moment("began"),
+            ended=fields.moment("ended"),
             evidence=evidence,
         )
         return store(run, record, fields.value("data"))

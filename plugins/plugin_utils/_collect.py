@@ -22,7 +22,7 @@ from ansible.utils.display import Display
 from ._bodies import MAX_HOST_BYTES, MAX_UNPACKED_BYTES, decoded, free_name, unpacked
 from ._errors import FleetError, one_line
 from ._fields import Fields, WireError
-from ._formats._speedscope import parse, write
+from ._formats._speedscope import is_empty, parse, write
 from ._graphs import render_host, render_target
 from ._host import HostAction, refuse_orphans
 from ._passes import evidence
@@ -39,6 +39,8 @@ _LONGEST_WINDOW = 3600.0
 _PATIENCE = 8.0
 #: A live controller collects at once; a recording that waits longer than this has lost its controller (seconds).
 ORPHANED_AFTER = 30.0
+
+_NO_STACK = "no sample has a stack, so that there is nothing to show"
 
 #: What ansible-playbook hands on to its workers after Ctrl-C, one right after the other.
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
@@ -203,8 +205,8 @@ def _take(run: Run, record: HostRecord, fetched: _Fetched) -> HostRecord:
     record = replace(
         record,
         status="collected" if error is None else "failed",
-        began=fields.time("began"),
-        ended=fields.time("ended"),
+        began=fields.moment("began"),
+        ended=fields.moment("ended"),
         evidence=evidence(record.evidence, Evidence.from_wire({**_object(fields.value("evidence")), "left": left})),
         captures=record.captures + tuple(captures),
         error=None if error is None else ErrorText.from_wire(error),
@@ -226,9 +228,10 @@ def _store(
     try:
         if capture.is_dump:
             raise WireError("A host sent a dump in place of a recording")
-        document = unpacked(body, room)
-        size = len(document)
-        data = write(parse(document), f"{record.host} {capture.process.name}")
+        text = unpacked(body, room)
+        size = len(text)
+        document = parse(text)
+        data = write(document, f"{record.host} {capture.process.name}")
     except FleetError as error:
         failed = replace(
             capture,
@@ -238,6 +241,9 @@ def _store(
             remedy="record again; see the notes",
         )
         return failed, size
+    if is_empty(document):
+        # Of a measure of its own it would be a picture in which nothing has a share.
+        return replace(capture, outcome="empty", samples=0, notes=(*capture.notes, _NO_STACK)), size
     name = free_name(capture, ".speedscope.json", taken, record.recording)
     run.write_capture(record.host, name, data)
     return replace(capture, file=name), size

@@ -21,8 +21,9 @@ Record = TypeVar("Record")
 MAX_TEXT = 2000
 #: Most rows of one list (skipped processes, captures) that are taken over.
 MAX_ROWS = 5000
-#: Seconds since the epoch are earlier than this (the year 2242): formats hold them as nanoseconds in 63 bits.
-MAX_TIME = 2**33
+#: Times from here on are none (seconds since the epoch; the year 2242): nanoseconds to it fit into 63 bits, which is
+#: what pprof has for them.
+LATEST = 2**33
 
 
 class WireError(FleetError):
@@ -71,21 +72,24 @@ class Fields:
         """An inner record; ``None`` where there is none."""
         return None if self._data.get(name) is None else read(self._data[name])
 
-    def number(self, name: str, below: float = 2**63) -> float:
+    def number(self, name: str) -> float:
         value = self._data.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < below:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
             raise self._refuse(name)
         return float(value)
 
-    def time(self, name: str) -> float:
-        """Seconds since the epoch, by a host's clock, which may be wrong."""
-        return self.number(name, MAX_TIME)
-
-    def optional_time(self, name: str) -> float | None:
-        return None if self._data.get(name) is None else self.time(name)
-
     def optional_number(self, name: str) -> float | None:
         return None if self._data.get(name) is None else self.number(name)
+
+    def moment(self, name: str) -> float:
+        """Seconds since the epoch, before :data:`LATEST`."""
+        value = self.number(name)
+        if value >= LATEST:
+            raise self._refuse(name)
+        return value
+
+    def optional_moment(self, name: str) -> float | None:
+        return None if self._data.get(name) is None else self.moment(name)
 
     def boolean(self, name: str) -> bool:
         value = self._data.get(name)

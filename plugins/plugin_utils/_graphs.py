@@ -74,10 +74,16 @@ def read(run: Run, records: Sequence[HostRecord]) -> tuple[list[Target], list[st
             if capture.outcome != "profiled" or capture.is_dump:
                 continue
             try:
-                targets.append(_target(run, record, capture))
+                targets.append(_usable(_target(run, record, capture)))
             except FleetError as error:
                 warnings.append(f"{record.host} {capture.file or stem(capture.process)} is not in the graphs: {error}")
     return targets, warnings
+
+
+def _usable(target: Target) -> Target:
+    if not target.profile.stacks:
+        raise FleetError("No sample of this target has a stack", remedy="profile this process again")
+    return target
 
 
 def _target(run: Run, record: HostRecord, capture: Capture) -> Target:
@@ -114,18 +120,18 @@ def exports(profile: Profile, targets: Sequence[Target]) -> dict[str, bytes]:
     parts = (_pprof.Part(target.profile, target.labels) for target in targets)
     named = [(f"{target.host} {target.process.who}", target.profile) for target in targets]
     return {
-        ".folded": _folded_bytes(profile),
+        ".folded": _folded_file(profile),
         ".pprof.gz": _pprof.write(parts, min(began, default=None), max(ended, default=None)),
         ".speedscope.json": _speedscope.write(_speedscope.joined(named)),
     }
 
 
-def _folded_bytes(profile: Profile) -> bytes:
+def _folded_file(profile: Profile) -> bytes:
     return _folded.write(_folded.lines(profile)).encode("utf-8", "replace")
 
 
 def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
-    """The flame graph of one target, its profile as pprof and folded, beside its capture; gives the graph's name."""
+    """The flame graph of one target, and its profile folded and as pprof, beside its capture; the graph's name."""
     target = _target(run, record, capture)
     profile = rooted(target.profile)
     process = capture.process
@@ -142,9 +148,9 @@ def render_target(run: Run, record: HostRecord, capture: Capture) -> str:
     name = capture.file.removesuffix(_CAPTURE_SUFFIX)
     svg = with_script(render(profile, Heading(title, (" · ".join(filter(None, lines)), *cost, *capture.notes))))
     run.write_capture(record.host, f"{name}.svg", svg.encode("utf-8", "replace"))
+    run.write_capture(record.host, f"{name}.folded", _folded_file(profile))
     pprof = _pprof.write([_pprof.Part(target.profile, target.labels)], capture.began, capture.ended)
     run.write_capture(record.host, f"{name}.pprof.gz", pprof)
-    run.write_capture(record.host, f"{name}.folded", _folded_bytes(profile))
     return f"{name}.svg"
 
 

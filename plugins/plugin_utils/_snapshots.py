@@ -136,7 +136,7 @@ def _round(run: Run) -> Round:
     fields = Fields(json.loads(data) if data else None, "round")
     return Round(
         name=run.name,
-        began=fields.number("began"),
+        began=fields.moment("began"),
         ended=time.time(),
         hosts=fields.integer("hosts"),
         chosen=fields.integer("chosen"),

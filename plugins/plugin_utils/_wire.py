@@ -21,10 +21,10 @@ JsonObject = dict[str, object]
 
 #: What a measure is called where nothing was measured: the capture is a dump.
 DUMP = "dump"
+#: The highest rate that can be asked for (Hz), as hosts have it in their `_plan.py`.
+MAX_RATE = 1000
 #: Most arguments that are kept of a command line.
 _MAX_ARGUMENTS = 200
-#: A host is asked for 1000 samples a second at most.
-_ABOVE_ANY_RATE = 1001
 #: What a run can know of a host: see :class:`HostRecord`.
 STATUSES = ("recording", "collected", "nothing", "failed", "unreachable", "opted_out")
 
@@ -130,7 +130,7 @@ class Measure:
 
     ``kind`` is ``cpu`` (threads that are not idle), ``wall`` (all threads),
     ``gil`` (the thread that holds the GIL), or ``dump``: stacks alone. ``rate`` is samples per second as
-    planned; ``blocking`` tells whether the target was stopped for each sample;
+    planned (a whole number; 0 of a dump); ``blocking`` tells whether the target was stopped for each sample;
     ``native`` whether frames of C code are included. Profiles of different
     ``kind`` are never summed silently.
     """
@@ -146,7 +146,12 @@ class Measure:
         kind = fields.text("kind")
         if kind not in ("cpu", "wall", "gil", DUMP):
             raise WireError("A host sent a measure of an unknown kind", kind)
-        return cls(kind, fields.number("rate", _ABOVE_ANY_RATE), fields.boolean("blocking"), fields.boolean("native"))
+        rate = fields.number("rate")
+        least, most = (0, 0) if kind == DUMP else (1, MAX_RATE)
+        # The highest rate of a run is that of the fleet's files, and so of what all other hosts brought.
+        if not (least <= rate <= most and rate.is_integer()):
+            raise WireError("A host sent a measure of an impossible rate", f"{rate:g} Hz")
+        return cls(kind, rate, fields.boolean("blocking"), fields.boolean("native"))
 
 
 @dataclass(frozen=True)
@@ -247,8 +252,8 @@ class Capture:
             outcome=outcome,
             samples=fields.integer("samples"),
             errors=fields.integer("errors"),
-            began=fields.time("began"),
-            ended=fields.time("ended"),
+            began=fields.moment("began"),
+            ended=fields.moment("ended"),
             seconds=fields.number("seconds"),
             size=fields.integer("size"),
             notes=fields.texts("notes"),
@@ -340,8 +345,8 @@ class Scope:
             original=fields.optional_integer("original"),
             during=fields.optional_integer("during"),
             after=fields.optional_integer("after"),
-            lowered_at=fields.optional_number("lowered_at"),
-            restored_at=fields.optional_number("restored_at"),
+            lowered_at=fields.optional_moment("lowered_at"),
+            restored_at=fields.optional_moment("restored_at"),
         )
 
 
@@ -437,8 +442,8 @@ class HostRecord:
             status=status,
             groups=fields.texts("groups"),
             recording=fields.text("recording", ""),
-            began=fields.optional_time("began"),
-            ended=fields.optional_time("ended"),
+            began=fields.optional_moment("began"),
+            ended=fields.optional_moment("ended"),
             selection=Selection.from_wire(fields.value("selection")),
             captures=tuple(Capture.from_wire(row) for row in fields.rows("captures")),
             evidence=fields.optional("evidence", Evidence.from_wire),

@@ -103,7 +103,8 @@ def test_all_windows_are_open_at_the_same_time_though_forks_is_two(story: Story)
 def test_the_folder_is_laid_out_as_promised(story: Story) -> None:
     folder = story.second.folder
     assert re.fullmatch(r"\d{8}T\d{6}Z-profile-all", folder.name)
-    fleet = {f"fleet.{suffix}" for suffix in ("svg", "folded", "pprof.gz", "speedscope.json")}
+    made = (".svg", ".folded", ".pprof.gz", ".speedscope.json")
+    fleet = {f"fleet{suffix}" for suffix in made}
     files = fleet | {"index.html", "summary.md", "manifest.json", "hosts"}
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == files
     assert sorted(path.name for path in (folder / "hosts").iterdir()) == HOSTS
@@ -112,12 +113,7 @@ def test_the_folder_is_laid_out_as_promised(story: Story) -> None:
         expected = {
             "recording.json",
             "host.svg",
-            *captures,
-            *(
-                name.replace(".speedscope.json", suffix)
-                for name in captures
-                for suffix in (".svg", ".pprof.gz", ".folded")
-            ),
+            *(name.replace(".speedscope.json", suffix) for name in captures for suffix in made),
         }
         assert {path.name for path in (folder / "hosts" / host).iterdir()} == expected
         assert all(re.fullmatch(r"\d+-[\w.-]+\.speedscope\.json", name) for name in captures)

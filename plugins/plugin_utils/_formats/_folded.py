@@ -11,9 +11,8 @@ URLs: ``;`` as ``%3B``, line ends as ``%0A`` and ``%0D``, ``%`` as ``%25``.
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 from .._errors import FleetError
@@ -25,28 +24,32 @@ _UNESCAPES = {code: char for char, code in _ESCAPES.items()}
 _TO_ESCAPE = re.compile("[%;\n\r]")
 _TO_UNESCAPE = re.compile("%25|%3B|%0A|%0D")
 
+_MICROSECONDS = 1e6
+
 Line = tuple[tuple[str, ...], int]
 
 
-#: Finer than this (counts in a second) no common measure of rates is looked for.
-_FINEST = 10**9
-
-
 def lines(profile: Profile) -> list[Line]:
-    """Names and counts of a profile. A count is a sample; where rates differ, a part of one."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    second = per_second(profile)
+    """Names and counts of a profile. Counts are samples where all were taken at one rate, and else microseconds.
+
+    Samples of different rates do not weigh the same, and counts are whole numbers: so small a unit, and what rounding
+    leaves of a line goes to the next, so that all together are as long as the samples.
+    """
+    one_rate = len({measure.rate for measure in profile.measures}) == 1
+    sums: dict[tuple[str, ...], float] = defaultdict(int)
     for stack in profile.stacks:
-        count = round(stack.seconds * second)
+        names = tuple(label(frame) for frame in stack.frames)
+        sums[names] += stack.samples if one_rate else stack.seconds * _MICROSECONDS
+    rows: list[Line] = []
+    exact: float = 0
+    counted = 0
+    for names, amount in sorted(sums.items()):
+        exact += amount
+        count = round(exact) - counted
+        counted += count
         if count:
-            counts[tuple(label(frame) for frame in stack.frames)] += count
-    return sorted(counts.items())
-
-
-def per_second(profile: Profile) -> int:
-    """So many counts are a second: the least that is a whole number of samples' lengths at each of the rates."""
-    rates = (round(measure.rate) or 1 for measure in profile.measures)  # py-spy's are whole numbers
-    return min(math.lcm(*rates), _FINEST)
+            rows.append((names, count))
+    return rows
 
 
 def label(frame: Frame) -> str:

@@ -90,6 +90,8 @@ class _Tables:
                     process = _whole(text) if key == "pid" else process
             if len(values) != 2:
                 raise _Malformed("a sample has not two values")
+            if not all(values):
+                raise _Malformed("a sample counts or weighs nothing")
             frames = tuple(_known(self._frames, number) for number in reversed(places))
             yield Stack(frames, values[1] / _NANOSECONDS, values[0], thread, process)
 

@@ -29,6 +29,9 @@ MAX_FRAMES = 1_000_000
 MAX_THREADS = 20_000
 MAX_SAMPLES = 20_000_000
 MAX_DEPTH = 10_000
+#: What one sample may weigh (seconds): py-spy gives each the time between two, and rates are 1 to 1000 Hz; twice that
+#: either way is no rounding any more. What weighs nothing has no shares, and a sample of a year hides the fleet.
+_LIGHTEST, _HEAVIEST = 0.0005, 2.0
 #: Longest name or path that is taken over; longer ones are cut.
 MAX_NAME = 1000
 
@@ -134,18 +137,26 @@ def _indices(sample: object, frames: int) -> tuple[int, ...]:
 
 
 def _weight(value: object) -> float:
-    # py-spy's are 1/rate, a second to a millisecond. One host's must not weigh nothing, by which all would be divided,
-    # nor more than a format holds (nanoseconds in 63 bits, of as many samples as are read).
-    if type(value) not in (int, float) or not isinstance(value, (int, float)) or not 1e-6 <= value <= 3600:
-        raise _broken("a weight is not the seconds of a sample")
+    if type(value) not in (int, float) or not isinstance(value, (int, float)) or not _LIGHTEST <= value <= _HEAVIEST:
+        raise _broken("a weight is not the time between two samples")
     return float(value)
 
 
 def profile(document: Document, measure: Measure) -> Profile:
     """The document's samples added up. Threads and processes become attributes of the stacks."""
-    made_up = {index for index, frame in enumerate(document.frames) if _is_made_up(frame)}
+    made_up = _made_up(document)
     stacks = chain.from_iterable(_stacks(document.frames, thread, made_up) for thread in document.threads)
     return Profile((measure,), collapse(stacks))
+
+
+def is_empty(document: Document) -> bool:
+    """Has no sample a stack? Then there is nothing that a profile could be made of."""
+    made_up = _made_up(document)
+    return all(made_up.issuperset(sample) for thread in document.threads for sample in thread.samples)
+
+
+def _made_up(document: Document) -> set[int]:
+    return {index for index, frame in enumerate(document.frames) if _is_made_up(frame)}
 
 
 def _is_made_up(frame: Frame) -> bool:

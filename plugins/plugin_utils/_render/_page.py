@@ -205,5 +205,5 @@ def _files(capture: Capture) -> list[tuple[str, str]]:
     if capture.is_dump:
         return [("text", capture.file.removesuffix(".json") + ".txt"), ("json", capture.file)]
     stem = capture.file.removesuffix(".speedscope.json")
-    made = [("flame graph", f"{stem}.svg"), ("pprof", f"{stem}.pprof.gz"), ("folded", f"{stem}.folded")]
+    made = [("flame graph", f"{stem}.svg"), ("folded", f"{stem}.folded"), ("pprof", f"{stem}.pprof.gz")]
     return made * (capture.outcome == "profiled") + [("speedscope", capture.file)]

@@ -21,6 +21,7 @@ from .._calls import Calls
 from .._fields import printable
 from .._waiting import is_idle_place
 from ._colours import is_native, package_of, palette
+from ._threads import told_apart
 
 _FILES = ("data.js", "sums.js", "flame.js", "table.js", "page.js")
 #: What would end the element that the document is in, or begin another: written as JSON's own escapes.
@@ -55,8 +56,10 @@ def _groups(groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def _picture(kind: str, measure: str, tree: Calls) -> dict[str, object]:
     packages = _packages(tree)
     numbers = {package: number for number, package in enumerate(packages)}
-    names = dict.fromkeys(printable(series.thread) for series in tree.series)
-    threads = {name: number for number, name in enumerate(names)}
+    series = told_apart(tree.series)
+    threads: dict[str, int] = {}
+    for one in series:
+        threads.setdefault(printable(one.thread), len(threads))
     return {
         "kind": kind,
         "measure": measure,
@@ -71,9 +74,7 @@ def _picture(kind: str, measure: str, tree: Calls) -> dict[str, object]:
         "idle": _idle(tree) if kind == "wall" else [],
         "workers": [[printable(text) for text in worker] for worker in tree.workers],
         "threads": list(threads),
-        "series": [
-            [one.worker, threads[printable(one.thread)], one.tick, *_differences(one.own)] for one in tree.series
-        ],
+        "series": [[one.worker, threads[printable(one.thread)], one.tick, *_differences(one.own)] for one in series],
     }
 
 

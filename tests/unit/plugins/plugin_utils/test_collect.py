@@ -144,6 +144,28 @@ def test_a_dump_in_place_of_a_recording_is_refused(run):
     assert record.captures[0].outcome == "failed" and "in place of" in record.captures[0].detail
 
 
+def small(weight: float, *frames: str) -> bytes:
+    """A capture of one sample: of all these functions, and this weight."""
+    thread = {"type": "sampled", "name": "Thread 1", "unit": "seconds", "weights": [weight]}
+    thread["samples"] = [list(range(len(frames)))]
+    return json.dumps({"shared": {"frames": [{"name": name} for name in frames]}, "profiles": [thread]}).encode()
+
+
+@pytest.mark.parametrize("weight", [0, 1e-9, 1e6])
+def test_a_weight_that_no_rate_gives_is_a_failed_capture(run, weight):
+    body = zlib.compress(small(weight, "f"))
+    [one] = take(run, result(head(capture(size=len(body))), body)).captures
+    assert (one.outcome, one.file) == ("failed", "") and "weight" in one.detail
+
+
+@pytest.mark.parametrize("frames", [(), ("thread (7): main",)])
+def test_samples_without_a_stack_are_an_empty_capture(run, frames):
+    body = zlib.compress(small(0.01, *frames))
+    [one] = take(run, result(head(capture(size=len(body))), body)).captures
+    assert (one.outcome, one.samples, one.file) == ("empty", 0, "") and "no sample has a stack" in one.notes[-1]
+    assert {path.name for path in tree(Path(run.path, "hosts"))} == {"recording.json"}
+
+
 def test_a_result_comes_in_chunks(monkeypatch):
     data = result(head(), os.urandom(5000))
     host = Host(data, chunk=100)
@@ -393,6 +415,7 @@ def test_a_row_that_is_none_of_ours_is_refused_whole(run, change):
     [
         {"began": None},
         {"ended": -1},
+        {"began": 1e18},
         {"evidence": "text"},
         {"evidence": {}},
         {"captures": {}},

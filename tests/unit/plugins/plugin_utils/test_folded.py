@@ -22,32 +22,31 @@ def test_a_profile_becomes_lines_of_samples() -> None:
     assert text == "main (/srv/app.py:3) 1\nmain (/srv/app.py:3);work%3B%0A 3\n"
 
 
-def test_profiles_of_different_rates_count_at_the_highest() -> None:
-    frame = (Frame("f", "", 0),)
-    slow = Profile((Measure("cpu", 10, False, False),), (Stack(frame, 1.0, 10),))
-    fast = Profile((Measure("cpu", 100, False, False),), (Stack(frame, 1.0, 100),))
-    assert lines(merge([slow, fast])) == [(("f",), 200)]
+def sampled(rate: int, **samples: int) -> Profile:
+    """So many samples of functions, at this rate."""
+    stacks = (Stack((Frame(name, "", 0),), count / rate, count) for name, count in samples.items())
+    return Profile((Measure("cpu", rate, False, False),), tuple(stacks))
 
 
-@pytest.mark.parametrize(
-    ("slow", "fast", "second"), [(76, 100, 1900), (60, 100, 300), (10, 100, 100), (997, 1000, 997000)]
-)
-def test_single_samples_of_different_rates_are_as_heavy_as_they_were(slow: int, fast: int, second: int) -> None:
-    """Rounded to samples at the highest rate, one at 76 Hz was one at 100 Hz."""
-    parts = [
-        Profile((Measure("cpu", rate, False, False),), (Stack((Frame(f"at {rate}", "", 0),), 1 / rate, 1),))
-        for rate in (slow, fast)
-    ]
-    assert dict(lines(merge(parts))) == {(f"at {slow}",): second // slow, (f"at {fast}",): second // fast}
+def test_profiles_of_different_rates_count_microseconds() -> None:
+    merged = merge([sampled(10, f=10), sampled(100, f=100, g=1)])
+    assert lines(merged) == [(("f",), 2_000_000), (("g",), 10_000)]
 
 
-def test_rates_without_a_measure_in_common_count_nanoseconds() -> None:
-    rates = [991, 983, 977, 971]  # primes
-    parts = [
-        Profile((Measure("cpu", rate, False, False),), (Stack((Frame("f", "", 0),), 1 / rate, 1),)) for rate in rates
-    ]
-    [(_names, count)] = lines(merge(parts))
-    assert abs(count - sum(1e9 / rate for rate in rates)) < 2
+def test_profiles_of_one_rate_count_samples_however_they_were_taken() -> None:
+    blocking = Profile((Measure("cpu", 76, True, False),), sampled(76, f=1).stacks)
+    assert lines(merge([sampled(76, f=2, g=1), blocking])) == [(("f",), 3), (("g",), 1)]
+
+
+@pytest.mark.parametrize("rates", [(76, 100), (60, 100), (7, 11, 13)])
+def test_counts_of_different_rates_add_up_to_the_seconds(rates: tuple[int, ...]) -> None:
+    """Single samples, as most stacks have: each of 76 Hz is 1.32 of 100 Hz, which a whole number cannot say."""
+    merged = merge(sampled(rate, **{f"f{rate}_{number}": 1 for number in range(999)}) for rate in rates)
+    counts = dict(lines(merged))
+    assert sum(counts.values()) == pytest.approx(merged.seconds * 1e6, abs=1)
+    for rate in rates:
+        mine = [count for (name,), count in counts.items() if name.startswith(f"f{rate}_")]
+        assert len(mine) == 999 and all(abs(count - 1e6 / rate) < 1 for count in mine)
 
 
 @given(st.lists(st.tuples(st.lists(st.text(), min_size=1).map(tuple), st.integers(0, 10**17)), max_size=5))

@@ -20,9 +20,11 @@ from ansible_collections.pyspy.fleet.plugins.action.report import verdict_on_pla
 from ansible_collections.pyspy.fleet.plugins.plugin_utils import _stacks_report
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._dumped import store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._folded import read
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._formats._speedscope import Document, ThreadSamples, write
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import render_host, render_target
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._passes import joined
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._preview import plan_lines
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import (
     Context,
     build,
@@ -177,6 +179,35 @@ def test_a_broken_capture_is_a_warning_that_names_it(run: Run, data: bytes) -> N
     assert len(summary.warnings) == 1
     assert "web-01 2-shop.speedscope.json is not in the graphs" in summary.warnings[0]
     assert "2-shop.speedscope.json" in text(run, "index.html")
+
+
+def weighing(weight: float, frames: tuple[Frame, ...] = (Frame("owned", "/x.py", 1),)) -> bytes:
+    """A capture of two samples, each of this weight and of all these frames."""
+    samples = (tuple(range(len(frames))),) * 2
+    return write(Document(frames, (ThreadSamples("Thread 1", samples, (weight, weight)),)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        weighing(0.0),
+        weighing(1e-12),
+        weighing(0.02, ()),
+        weighing(0.02, (Frame("thread (1): main", "", 0),)),
+        write(Document((), ())),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gil", "cpu"])
+def test_a_capture_that_weighs_nothing_spoils_no_other(run: Run, data: bytes, kind: str) -> None:
+    add(run, "web-01", capture(pid=1), capture(pid=2))
+    add(run, "web-02", capture(pid=3, kind=kind))
+    run.write_capture("web-02", capture(pid=3).file, data)
+    render_host(run, "web-02")
+    summary = build(run, Context())
+    assert [(row.kind, row.samples, row.hosts) for row in summary.pictures] == [("cpu", 272, 1)]
+    [warning] = summary.warnings
+    assert "web-02 3-shop.speedscope.json is not in the graphs" in warning
+    assert not list(Path(run.path, "hosts/web-02").glob("host*"))
 
 
 def test_a_missing_capture_and_a_broken_record_are_warnings(run: Run) -> None:
@@ -356,7 +387,7 @@ def test_one_host_whose_samples_weigh_nothing_spoils_no_report_but_its_own(run: 
     run.write_capture("web-02", liar.captures[0].file, json.dumps(sound).encode())
     summary = build(run, Context())
     assert [picture.hottest[0].name for picture in summary.pictures] == ["hot_loop"]
-    assert "a weight is not the seconds of a sample" in " ".join(summary.warnings)
+    assert "a weight is not the time between two samples" in " ".join(summary.warnings)
 
 
 def test_what_hosts_warn_of_is_told_by_name(run: Run) -> None:
@@ -402,6 +433,20 @@ def test_a_target_s_graph_lies_beside_its_capture(run: Run) -> None:
     assert "target ended in the window" in svg
 
 
+def test_a_target_s_samples_lie_beside_it_for_other_tools(run: Run) -> None:
+    record = add(run, "web-01", capture())
+    render_target(run, record, record.captures[0])
+    names = {f"4711-shop{end}" for end in (".svg", ".folded", ".pprof.gz", ".speedscope.json")}
+    assert {path.name for path in Path(run.path, "hosts/web-01").glob("4711*")} == names
+    rows = read(text(run, "hosts/web-01/4711-shop.folded"))
+    assert sum(count for _names, count in rows) == 136
+    build(run, Context())
+    # Of the only target the fleet's file is the same.
+    assert text(run, "fleet.folded") == text(run, "hosts/web-01/4711-shop.folded")
+    page = Page(text(run, "index.html"))
+    assert {f"hosts/web-01/{name}" for name in names} <= set(page.links)
+
+
 def test_a_host_s_graph_is_of_all_its_targets(run: Run) -> None:
     add(run, "web-01", capture(pid=1), capture(pid=2), capture(pid=3, kind="gil"))
     render_host(run, "web-01")
@@ -433,6 +478,8 @@ def test_the_graph_of_a_target_with_subprocesses_shows_them(run: Run) -> None:
     render_target(run, record, record.captures[0])
     svg = text(run, "hosts/web-01/4711-shop.svg")
     assert "process 6930" in svg and "process 6936" in svg and "hunter2" not in svg
+    roots = {names[0] for names, _count in read(text(run, "hosts/web-01/4711-shop.folded"))}
+    assert roots == {"process 6930", "process 6936"}
 
 
 def test_the_plan_of_check_mode() -> None:

@@ -118,9 +118,10 @@ def test_a_small_document_is_read() -> None:
         ("profiles.0.weights", [float("nan")]),
         ("profiles.0.weights", [float("inf")]),
         ("profiles.0.weights", [-0.01]),
-        ("profiles.0.weights", [0.0]),
-        ("profiles.0.weights", [1e-9]),
-        ("profiles.0.weights", [3601]),
+        # No rate of py-spy's gives these: nothing weighs nothing, and nothing outweighs the rest of the fleet.
+        ("profiles.0.weights", [0]),
+        ("profiles.0.weights", [1e-12]),
+        ("profiles.0.weights", [86400]),
         ("profiles.0.weights", [10**400]),
         ("profiles.0.weights", [True]),
         ("profiles.0.weights", ["1"]),
@@ -186,7 +187,7 @@ def documents(draw: st.DrawFn) -> Document:
     stack = st.lists(st.integers(0, len(frames) - 1), max_size=5).map(tuple)
     threads = []
     for samples in draw(st.lists(st.lists(stack, max_size=5), max_size=3)):
-        weights = draw(st.lists(st.floats(0.001, 60), min_size=len(samples), max_size=len(samples)))
+        weights = draw(st.lists(st.floats(0.001, 1), min_size=len(samples), max_size=len(samples)))
         threads.append(ThreadSamples(draw(NAMES), tuple(samples), tuple(weights)))
     return Document(tuple(frames), tuple(threads))
 

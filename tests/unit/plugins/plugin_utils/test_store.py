@@ -515,6 +515,13 @@ def test_any_profile_comes_back(stacks: list[Stack]) -> None:
     assert [replace_seconds(stack) for stack in back.stacks] == [replace_seconds(stack) for stack in one.stacks]
 
 
+@pytest.mark.parametrize(("seconds", "samples"), [(0.0, 1), (0.02, 0)])
+def test_a_stored_sample_that_is_none_is_refused(seconds: float, samples: int) -> None:
+    data = _pprof.write([_pprof.Part(Profile((CPU,), (Stack((Frame("a", "b", 1),), seconds, samples),)), ())])
+    with pytest.raises(FleetError, match="A stored profile cannot be read: a sample counts or weighs nothing"):
+        _pprof_reader.profile(data, CPU)
+
+
 def _encodable(stack: Stack) -> bool:
     texts = [stack.thread, *(text for frame in stack.frames for text in frame[:2])]
     return all(text.encode("utf-8", "replace").decode() == text for text in texts) and len(stack.thread) < 1000

@@ -7,10 +7,18 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import MAX_ROWS, MAX_TEXT, WireError, printable
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._fields import (
+    LATEST,
+    MAX_ROWS,
+    MAX_TEXT,
+    Fields,
+    WireError,
+    printable,
+)
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
     Capture,
     ErrorText,
@@ -79,9 +87,15 @@ def test_a_record_survives_the_way_through_json(record: HostRecord) -> None:
         ("began", -1),
         ("began", float("nan")),
         ("began", float("inf")),
+        # Nanoseconds since the epoch have to fit into a file that Go reads.
         ("began", 1e18),
+        ("ended", 2**33),
+        ("captures.0.began", 1e18),
         ("captures.0.ended", 1e18),
         ("captures.0.measure.rate", 1e18),
+        ("captures.0.measure.rate", 1001),
+        ("captures.0.measure.rate", 99.5),
+        ("captures.0.measure.rate", 0),
         ("binary_changed", 1),
         ("facts", []),
         ("facts", {str(number): "" for number in range(MAX_ROWS + 1)}),
@@ -99,6 +113,7 @@ def test_a_record_survives_the_way_through_json(record: HostRecord) -> None:
         ("evidence.scope", None),
         ("evidence.scope.after", "1"),
         ("evidence.scope.lowered_at", -1),
+        ("evidence.scope.restored_at", 1e18),
         ("evidence.targets.0.pid", None),
         ("evidence.targets.0.state_after", 1),
         ("evidence.left", "nothing"),
@@ -137,6 +152,27 @@ def test_arbitrary_json_raises_nothing_else(value: Any, name: str) -> None:
         HostRecord.from_wire({**RECORD.to_json(), name: value} if name else value)
     except WireError as error:
         assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("rate", [1, 76, 1000.0])
+def test_any_rate_that_can_be_asked_for_is_taken(rate: float) -> None:
+    data = {"kind": "gil", "rate": rate, "blocking": False, "native": False}
+    assert Measure.from_wire(data) == Measure("gil", rate, False, False)
+
+
+def test_a_dump_has_no_rate() -> None:
+    data = {"kind": "dump", "rate": 0, "blocking": False, "native": False}
+    assert Measure.from_wire(data).rate == 0
+    with pytest.raises(WireError):
+        Measure.from_wire({**data, "rate": 100})
+
+
+def test_the_last_moment_that_is_taken_fits_into_pprof() -> None:
+    """Its times are nanoseconds in 63 bits, and for one that is not Go refuses the file of the whole fleet."""
+    last = math.nextafter(LATEST, 0)
+    assert Fields({"at": last}, "test").moment("at") == last and round(last * 1e9) < 2**63
+    with pytest.raises(WireError, match="bad field"):
+        Fields({"at": LATEST}, "test").moment("at")
 
 
 def test_a_command_line_is_redacted_as_it_is_read() -> None:
