@@ -158,7 +158,7 @@ def test_different_measures_are_never_added_up(run: Run) -> None:
         ("cpu", 272, 2, 1, "fleet.svg"),
         ("gil", 136, 1, 1, "fleet-gil.svg"),
     ]
-    assert "Different measures are not added up" in " ".join(summary.lines())
+    assert "mixed measures, which are not added up" in " ".join(summary.lines())
     assert sum(count for _names, count in read(text(run, "fleet.folded"))) == 272
     assert sum(count for _names, count in read(text(run, "fleet-gil.folded"))) == 136
     add(run, "web-02", capture("empty"))
