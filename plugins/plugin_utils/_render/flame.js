@@ -40,8 +40,9 @@
     const right = left + number(rect, "width") / paper;
     const lines = element.firstElementChild.textContent.split("\n");
     const depth = Math.round((number(rect, "y") - top) / row);
-    // The last two lines are figures.
-    const names = lines.slice(0, -2).map((line) => line.replace(/ \(hottest line\)$/, ""));
+    // What is searched: the function, which a label may have a figure before, and the file; no other words.
+    const { name = lines[0], told = 2 } = element.dataset;
+    const names = [name, ...lines.slice(1, -told).map((line) => line.replace(/ \(hottest line\)$/, ""))];
     const [fill, box] = [rect.getAttribute("fill"), rect.nextElementSibling];
     set(element, { role: "button", tabindex: -1 });
     element.style.cursor = "pointer";
