@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ._cautions import Caution, cautions
 from ._errors import one_line
 from ._evidence import doubts, exposure_text
 from ._fields import printable
@@ -80,7 +81,8 @@ class Summary:
     """``hosts`` and ``targets`` count by outcome. ``rendered`` tells whether this call wrote the report.
 
     ``started`` are hosts with a recording or dumps, ``restored`` those of them that are as before, going
-    by what they read back; ``exposed`` says what a lowered ptrace_scope opened, for how long.
+    by what they read back; ``exposed`` says what a lowered ptrace_scope opened, for how long. ``cautions`` say how far
+    the figures are to be believed, ``warnings`` what went wrong while they were gathered.
     """
 
     job: str
@@ -100,6 +102,7 @@ class Summary:
     started: int = 0
     restored: int = 0
     exposed: str = ""
+    cautions: tuple[Caution, ...] = ()
     warnings: tuple[str, ...] = ()
     rendered: bool = False
 
@@ -135,12 +138,16 @@ class Summary:
             Trouble(trouble["what"], trouble["reason"], tuple(trouble["members"])) for trouble in data["troubles"]
         )
         stacks = Screen.from_json(data["stacks"]) if data["stacks"] else None
-        warnings = tuple(data["warnings"])
-        whole = {**data, "pictures": pictures, "troubles": troubles, "stacks": stacks, "warnings": warnings}
-        return cls(**{**whole, "dumped": tuple(data["dumped"])})
+        told = tuple(Caution(caution["text"], tuple(caution["hosts"])) for caution in data["cautions"])
+        whole = {**data, "pictures": pictures, "troubles": troubles, "stacks": stacks, "cautions": told}
+        return cls(**{**whole, "dumped": tuple(data["dumped"]), "warnings": tuple(data["warnings"])})
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of each line, not yet cut to a width."""
+        return [*self.figures(), *(("Warning", caution.text) for caution in self.cautions), *self.remarks()]
+
+    def figures(self) -> list[tuple[str, str]]:
+        """What there is, and what is missing."""
         rows = [("Hosts", self.hosts_text()), *_reasons(self.troubles, "host")]
         rows += [("Targets", self.targets_text()), *_reasons(self.troubles, "target")]
         rows += [("Dumps", text) for text in filter(None, [self.dumps_text()])]
@@ -152,9 +159,11 @@ class Summary:
             rows += [("Stacks", "none: nothing was dumped")] * (not self.stacks)
         elif not self.pictures and not self.stacks:
             rows.append(("Profile", "none: nothing was sampled"))
-        if len(self.pictures) > 1:
-            rows.append(("", f"Different measures are not added up; {self.pictures[0].files[0]} is the first."))
-        rows += [("Note", note) for note in (self.stacks.notes if self.stacks else ())]
+        return rows
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """What was noticed besides."""
+        rows = [("Note", note) for note in (self.stacks.notes if self.stacks else ())]
         rows += [("Warning", warning) for warning in self.warnings[:_MOST_REASONS]]
         if len(self.warnings) > _MOST_REASONS:
             rows.append(("", f"{len(self.warnings) - _MOST_REASONS} more warnings are in the report"))
@@ -352,6 +361,7 @@ def count(summary: Summary, records: Sequence[HostRecord], hosts: Sequence[str])
         started=len(started),
         restored=sum(not doubts(record) for record in started),
         exposed=exposure_text(started),
+        cautions=cautions(records),
         began=min((record.began for record in records if record.began is not None), default=None),
         ended=max((record.ended for record in records if record.ended is not None), default=None),
         shortest=min(lengths, default=None),

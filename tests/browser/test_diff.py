@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, s
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
 from ansible_collections.pyspy.fleet.tests.lab.made_run import made_hostile, made_service
+from playwright.sync_api import expect
 
 
 def compared(run: Run, a: str, b: str) -> Path:
@@ -51,6 +53,24 @@ def test_the_graphs_can_be_searched(chromium: Browser, page_file: Path, end: str
     page.get_by_text(wanted).wait_for()
     page.locator("input").first.fill("total|points|alone|clear|[+]")
     page.get_by_text("Matched: 0.0 %").wait_for()
+
+
+@pytest.mark.parametrize("end", [".svg", "-baseline.svg"])
+@pytest.mark.parametrize(
+    ("expression", "share"),
+    [("^slow$", 40.0), ("^render$", None), (r"rates\.py:7$", 40.0)]
+    + [(word, 0.0) for word in ("total", "points", "own", "alone", "clear", "^[+-]", "hottest", "→")],
+)
+def test_function_and_file_are_searched_and_nothing_else(
+    chromium: Browser, page_file: Path, end: str, expression: str, share: float | None
+) -> None:
+    page = chromium.open(page_file.with_name(page_file.stem + end))
+    page.locator("input").first.fill(expression)
+    said = page.locator("output")
+    if share is None:
+        expect(said).not_to_have_text(re.compile(r"Matched: (0|100)\.0 %|^$"))
+    else:
+        expect(said).to_have_text(f"Matched: {share if end == '.svg' else 0:.1f} %")
 
 
 def test_hostile_names_run_nothing(chromium: Browser, tmp_path: Path) -> None:

@@ -63,15 +63,16 @@ def render_diff(
         partner, left, right = shares(box.node)
         only = (names.before if of_before else names.after) if partner is None else ""
         own = _own(box.node, shown), _own(partner, other)
-        title = [
-            _signed(box.node.name, right - left),
-            where(box.node),
+        label = _signed(box.node.name, right - left)
+        told = [
             f"total {_arrow(left, right)}",
             f"own   {_arrow(*(own if of_before else own[::-1]))}",
             f"in {only} alone" if only else "",
             verdicts.get((box.node.name, box.node.file), ""),
         ]
-        return Look(_colour(right - left, full), title)
+        told = list(filter(None, told))
+        name = box.node.name if label != box.node.name else ""
+        return Look(_colour(right - left, full), [label, where(box.node), *told], len(told), name)
 
     legend = [
         (_colour(-full, full), f"less: -{100 * full:.1f} points"),

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .._cautions import cautions
 from .._evidence import lines as evidence_lines
 from .._profile import describe
 from .._run import safe_name
@@ -57,8 +56,18 @@ class _TargetRow:
 
 
 @dataclass(frozen=True)
+class _Row:
+    """One line of the page's head; ``links`` are hosts with the anchors of what is told of them below."""
+
+    label: str
+    text: str
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class _HostRow:
     host: str
+    anchor: str
     outcome: str
     bad: bool
     window: str
@@ -85,19 +94,20 @@ def page(
     ``asked`` says who asked for what.
     """
     known = {record.host for record in records}
+    # Names would do as well, but for those that cannot be an address.
+    anchors = {record.host: f"host-{number}" for number, record in enumerate(records, 1)}
     files = [name for picture in summary.pictures for name in picture.files]
     script = Markup(_view.script()) if views else None
     sections = [section_of(view) for view in views]
-    told = [("Caution", line) for line in cautions(records)]
     return template("index.html.j2").render(
         summary=summary,
-        rows=[("Asked", asked)] * bool(asked) + summary.rows() + _first(summary, sections) + told,
+        rows=_head(summary, sections, asked, anchors),
         sections=sections,
         versions=versions,
         columns=COLUMNS,
         data=_view.document([(view.kind, view.measure, view.tree) for view in views], groups or {}),
         stacks=section(stacks) if stacks else None,
-        hosts=[_host(record) for record in records],
+        hosts=[_host(record, anchors[record.host]) for record in records],
         missing=[host for host in hosts if host not in known],
         files=[*files, "summary.md", "manifest.json"],
         style=Markup(_style()),
@@ -105,6 +115,17 @@ def page(
         script=script,
         script_hash=_hash(script) if script else "",
     )
+
+
+def _head(summary: Summary, sections: Sequence[Section], asked: str, anchors: Mapping[str, str]) -> list[_Row]:
+    """What was asked for and came of it, how far that is to be believed, and what it shows."""
+    cautions = [
+        _Row("Warning", caution.text, tuple((host, anchors[host]) for host in caution.hosts if host in anchors))
+        for caution in summary.cautions
+    ]
+    before = [("Asked", asked)] * bool(asked) + summary.figures()
+    after = summary.remarks() + _first(summary, sections)
+    return [*(_Row(*pair) for pair in before), *cautions, *(_Row(*pair) for pair in after)]
 
 
 def _first(summary: Summary, sections: Sequence[Section]) -> list[tuple[str, str]]:
@@ -128,7 +149,7 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _host(record: HostRecord) -> _HostRow:
+def _host(record: HostRecord, anchor: str) -> _HostRow:
     outcome = host_outcome(record)
     reason = ""
     if record.status in ("failed", "unreachable"):
@@ -142,6 +163,7 @@ def _host(record: HostRecord) -> _HostRow:
     folder, drawn = f"hosts/{safe_name(record.host)}", [row for row in record.captures if row.file]
     return _HostRow(
         host=record.host,
+        anchor=anchor,
         outcome=HOST_OUTCOMES[outcome],
         bad=outcome in ("failed", "unreachable", "targets_failed", "recording"),
         window=interval(record.began, record.ended),

@@ -41,10 +41,15 @@ class Heading:
 
 
 class Look(NamedTuple):
-    """How a frame is drawn: ``title`` is shown when it is pointed at, its first line is the frame's own label."""
+    """How a frame is drawn: ``title`` is shown when it is pointed at, its first line is the frame's own label.
+
+    ``told`` of its last lines are figures and remarks; ``name`` is the function's, where the label is another.
+    """
 
     fill: str
     title: list[str]
+    told: int = 2
+    name: str = ""
 
 
 #: What a picture's colours mean: a colour, and its words.
@@ -59,6 +64,8 @@ class _Rectangle:
     fill: str
     label: str
     title: list[str]
+    told: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ def _rectangle(box: Box, top: int, look: Look) -> _Rectangle:
     width = box.width * scale
     label = cut(look.title[0], int((width - 5) / _CHARACTER))
     title = list(filter(None, look.title))
-    return _Rectangle(f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW, f"{width:.2f}", look.fill, label, title)
+    x, y = f"{_MARGIN + box.x * scale:.2f}", top + box.depth * _ROW
+    return _Rectangle(x, y, f"{width:.2f}", look.fill, label, title, look.told, look.name)
 
 
 def _look(box: Box, seconds: float, tints: Mapping[str, str]) -> Look:

@@ -40,11 +40,9 @@
     const right = left + number(rect, "width") / paper;
     const lines = element.firstElementChild.textContent.split("\n");
     const depth = Math.round((number(rect, "y") - top) / row);
-    // Figures follow, and in a comparison remarks; there the change stands before the name.
-    const figures = lines.findLastIndex((line) => line.startsWith("total "));
-    const [name = "", file = ""] = lines.slice(0, figures);
-    const label = lines[figures].includes("→") ? name.replace(/^[+-][0-9]+\.[0-9] /, "") : name;
-    const names = [label, file.replace(/ \(hottest line\)$/, "")];
+    // What is searched: the function, which a label may have a figure before, and the file; no other words.
+    const { name = lines[0], told = 2 } = element.dataset;
+    const names = [name, ...lines.slice(1, -told).map((line) => line.replace(/ \(hottest line\)$/, ""))];
     const [fill, box] = [rect.getAttribute("fill"), rect.nextElementSibling];
     set(element, { role: "button", tabindex: -1 });
     element.style.cursor = "pointer";

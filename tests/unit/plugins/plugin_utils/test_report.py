@@ -162,7 +162,7 @@ def test_different_measures_are_never_added_up(run: Run) -> None:
         ("cpu", 272, 2, 1, "fleet.svg"),
         ("gil", 136, 1, 1, "fleet-gil.svg"),
     ]
-    assert "Different measures are not added up" in " ".join(summary.lines())
+    assert "mixed measures, which are not added up" in " ".join(summary.lines())
     assert sum(count for _names, count in read(text(run, "fleet.folded"))) == 272
     assert sum(count for _names, count in read(text(run, "fleet-gil.folded"))) == 136
     add(run, "web-02", capture("empty"))
@@ -367,14 +367,6 @@ def test_the_page_links_every_file_and_loads_nothing(run: Run) -> None:
     assert kind == ' type="application/json" id="data"' and json.loads(data)
     assert all(Path(run.path, link).is_file() for link in page.links)
     assert "web-02" in content
-
-
-def test_what_a_picture_suffers_from_is_told_before_it(run: Run) -> None:
-    add(run, "web-01", replace(capture(), errors=500, notes=("ended early: py-spy used 60 % of a core",)))
-    build(run, Context())
-    top = text(run, "index.html").partition("</dl>")[0]
-    assert "<dt>Caution</dt><dd>1 of 1 target: samples that could not be read; at worst 500 of " in top
-    assert "1 of 1 target: ended early: py-spy used 60 % of a core" in top
 
 
 def test_one_host_whose_samples_weigh_nothing_spoils_no_report_but_its_own(run: Run) -> None:
