@@ -145,7 +145,7 @@ def test_nothing_that_goes_wrong_is_in_the_way(fleet: Fleet, tmp_path: Path) -> 
     (tmp_path / "settings").write_text(SETTINGS, encoding="utf-8")
     fleet.hosts[3].run(NO_PYTHON)
     fleet.cut(fleet.hosts[5])
-    words = ("-i", str(tmp_path / "settings"), "--forks", "6", "-e", "pyspy_evidence_deadline=6")
+    words = ("-i", str(tmp_path / "settings"), "--forks", "6", "-e", "pyspy_evidence_deadline=12")
     try:
         with deaf(fleet.hosts[4]):
             done = run(fleet, tmp_path, EVERYWHERE, *words)

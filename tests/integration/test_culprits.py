@@ -234,4 +234,4 @@ def test_what_has_nothing_to_do_is_idle(manager: str, host: Host, shop: Path) ->
         def at_rest() -> bool:
             return set(diagnose(host.directory, here, shop.parent / "results", process_role="any").states) == {IDLE}
 
-        await_condition("all to be idle, the masters too", at_rest, 30)
+        await_condition("all to be idle, the masters too", at_rest, 90)

@@ -205,20 +205,20 @@ def test_a_target_that_ends_between_two_dumps(host: Host) -> None:
             busy.wait()
             answer = answer_of(host, pass_)
     [head] = answer["captures"]
-    assert head["outcome"] == "profiled" and head["samples"] in (1, 2)
+    assert head["outcome"] == "profiled" and head["samples"] in (1, 2, 3)
     assert f"the target ended after {head['samples']} of 4 dumps" in head["notes"]
 
 
 def test_a_py_spy_that_hangs_is_killed_at_the_deadline_and_the_target_runs_on(host: Host) -> None:
     with (
         target(threads=300, depth=30) as busy,
-        dumping(host, busy.pid, count=100, interval=0, native=True, deadline=8) as pass_,
+        dumping(host, busy.pid, count=100, interval=0, native=True, deadline=20) as pass_,
     ):
         dumper = catch_holding(busy.pid)
         answer = answer_of(host, pass_)
         assert dumper_of(busy.pid) == 0 and not Path(f"/proc/{dumper}").exists()
         assert state_of(busy.pid) in "RS"
-    assert any("the deadline of 8 s left time for" in warning for warning in answer["warnings"])
+    assert any("the deadline of 20 s left time for" in warning for warning in answer["warnings"])
     [trace] = answer["evidence"]["targets"]
     assert trace["state_after"] in "RS" and trace["tracer_after"] == 0
 
@@ -226,7 +226,7 @@ def test_a_py_spy_that_hangs_is_killed_at_the_deadline_and_the_target_runs_on(ho
 def test_a_py_spy_that_crashes_does_not_leave_its_target_stopped(host: Host) -> None:
     with (
         target(threads=300, depth=30) as busy,
-        dumping(host, busy.pid, count=100, interval=0, native=True, deadline=10) as pass_,
+        dumping(host, busy.pid, count=100, interval=0, native=True, deadline=20) as pass_,
     ):
         dumper = catch_holding(busy.pid)
         os.kill(dumper, signal.SIGABRT)
