@@ -87,7 +87,10 @@ def test_the_first_screen_says_what_matters(story: Story) -> None:
     assert first.startswith("24 of 31 threads stuck in `ask` (srv/stuck.py:6); 1 on web3 in `flush` (srv/stuck.py:11).")
     assert re.search(r"31 threads on 6 hosts: 25 stuck, 6 idle\.", first)
     assert "Hosts 6 of 6 dumped Targets 6 dumped," in first
-    assert re.search(r"Dumps 3 dumps, (0\.[4-9]|\d\.\d)( to \d\.\d)? s apart, ", first) and "Restored 6 of 6 hosts" in first
+    assert (
+        re.search(r"Dumps 3 dumps, (0\.[4-9]|\d\.\d)( to \d\.\d)? s apart, ", first)
+        and "Restored 6 of 6 hosts" in first
+    )
     assert "profiled" not in story.done.text
 
 
