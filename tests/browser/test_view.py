@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violations
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
-from ansible_collections.pyspy.fleet.tests.lab.made_run import made_dump, made_hostile, made_service
+from ansible_collections.pyspy.fleet.tests.lab.made_run import made_dump, made_hostile, made_mixed, made_service
 from playwright.sync_api import Page, expect
 
 #: Pixels of a level of the graph.
@@ -118,6 +118,31 @@ def test_one_host_one_worker_one_thread(page: Page) -> None:
     assert shown(page).startswith("10 workers, 5 hosts, 1000 samples")
     expect(page.locator("#functions tbody tr")).to_have_count(1)
     assert rows(page)[0][2] == "poll"
+
+
+def test_one_container_and_one_measure(chromium: Browser, tmp_path: Path) -> None:
+    page = opened(chromium, made_mixed(tmp_path))
+    group, measure = page.locator("#group"), page.locator("#measure")
+    assert shown(page).startswith("2 workers, 2 hosts, 2000 samples") and "CPU time (not idle)" in shown(page)
+    assert group.locator("option").all_inner_texts()[1:3] == ["container api", "container shop"]
+    group.select_option("container shop")
+    assert shown(page).startswith("1 worker, 1 host, ")
+    expect(page.locator("#functions tbody tr", has_text="slow")).to_have_count(1)
+    group.select_option("container api")
+    expect(page.locator("#functions tbody tr", has_text="slow")).to_have_count(0)
+    assert measure.locator("option").count() == 2
+    point(page, 2, 0.6, click=True)
+    page.locator("#flame canvas").focus()
+    page.keyboard.press("ArrowDown")
+    measure.select_option("gil")
+    # There the container is not, nor the frame that was zoomed into and marked.
+    assert shown(page).startswith("1 worker, 1 host, ") and "holding the GIL" in shown(page)
+    assert frame(page).startswith("all · total 100.0 % (20.0 s)") and group.input_value() == ""
+    page.keyboard.press("ArrowDown")
+    assert frame(page).startswith("all · ")
+    page.go_back()
+    expect(page.locator("#shown")).to_contain_text("CPU time (not idle)")
+    expect(group).to_have_value("container api")
 
 
 def test_a_host_of_the_table_is_shown_in_the_graph(page: Page) -> None:
