@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -83,8 +84,8 @@ def test_what_has_drifted_is_shown_first(page: Page) -> None:
     assert page.locator("#lines .drift").count() == 1
     assert page.locator("#versions").inner_text().strip() == "2.2"
     page.locator("#drifts a", has_text="search").click()
-    assert page.locator("#service option:checked").inner_text().startswith("search")
-    assert page.locator("#lines .drift").count() == 0
+    expect(page.locator("#service option:checked")).to_have_text(re.compile("^search"))
+    expect(page.locator("#lines .drift")).to_have_count(0)
 
 
 def test_a_click_opens_a_round_and_another_with_shift_compares(page: Page) -> None:
@@ -108,7 +109,8 @@ def test_a_click_opens_a_round_and_another_with_shift_compares(page: Page) -> No
     changes = [abs(float(row[0])) for row in rows(page)]
     assert changes == sorted(changes, reverse=True)
     page.go_back()
-    assert page.locator("#other").is_hidden() and said(page) == NAMES[10]
+    expect(page.locator("#other")).to_be_hidden()
+    assert said(page) == NAMES[10]
 
 
 def test_the_keyboard_goes_along_rounds_and_compares_two(page: Page) -> None:

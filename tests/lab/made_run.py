@@ -151,16 +151,25 @@ def made_dump(folder: Path) -> Run:
     return run
 
 
-def _dumped(run: Run, host: str, stacks: list[tuple[str, ...]]) -> None:
+def made_hostile_dump(folder: Path, texts: list[str]) -> Run:
+    """A host for each text, in which everything is called so; with the report."""
+    run = open_run(str(folder), "dump", "web", "hostile")
+    for text in texts:
+        _dumped(run, printable(text)[:200], [(f"{text}:/srv/{text}",)], text)
+    build(run, Context("dump", texts[0], texts[1], texts[2]))
+    return run
+
+
+def _dumped(run: Run, host: str, stacks: list[tuple[str, ...]], name: str = "api") -> None:
     """A process for each stack (innermost first), whose one thread did not move between two dumps."""
     captures, bodies = [], []
     for number, stack in enumerate(stacks):
-        names = [word.split(":") for word in stack]
-        frames = [{"name": name, "filename": f"/srv/{file}", "line": number + 1} for name, file in names]
-        thread = {"thread_id": 1, "thread_name": "T", "active": False, "owns_gil": False, "frames": frames, "cpu": 1.0}
+        words = [word.split(":", 1) for word in stack]
+        frames = [{"name": called, "filename": f"/srv/{file}", "line": number + 1} for called, file in words]
+        thread = {"thread_id": 1, "thread_name": name, "active": False, "owns_gil": False, "frames": frames, "cpu": 1.0}
         looks = [{"at": at, "cpu": 1.0, "threads": [thread]} for at in (5.0, 6.0)]
         bodies.append(zlib.compress(json.dumps({"looks": looks, "others": 0}).encode()))
-        process = Process(4711 + number, 1, "www-data", "api", "worker", "3.11", None, "matches")
+        process = Process(4711 + number, 1, "www-data", name, "worker", "3.11", None, "matches")
         measure = Measure("dump", 0, False, False)
         captures.append(Capture(process, measure, "profiled", 2, 0, BEGAN, BEGAN + 1, 1.0, len(bodies[-1])))
     targets = tuple(capture.process for capture in captures)
