@@ -17,7 +17,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import ErrorText
 from ansible_collections.pyspy.fleet.tests.lab.browser import Browser
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
 from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
-from ansible_collections.pyspy.fleet.tests.lab.made_run import add_host
+from ansible_collections.pyspy.fleet.tests.lab.made_run import add_host, made_hostile_dump
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,15 @@ def test_nothing_runs_in_firefox(one_firefox: Firefox, hostile: Run) -> None:
         one_firefox.open(file)
         assert one_firefox.evaluate("'ran' in window") is False
         assert one_firefox.errors(file) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_runs_in_the_page_of_a_dump(chromium: Browser, tmp_path: Path, width: int) -> None:
+    page = chromium.open(Path(made_hostile_dump(tmp_path, PAYLOADS).path, "index.html"), width=width)
+    # Each stack is there, as text: a group, and a branch of the tree.
+    assert page.locator(".tree .leaf, .tree summary").count() > len(PAYLOADS)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    assert "window.ran = 1</script>" in page.locator(".tree").inner_text()
+    assert page.evaluate("'ran' in window") is False
+    assert page.locator("img, iframe, script").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -18,7 +18,7 @@ from ansible_collections.pyspy.fleet.tests.lab.browser import Browser, violation
 from ansible_collections.pyspy.fleet.tests.lab.firefox import Firefox
 from ansible_collections.pyspy.fleet.tests.lab.hostile_texts import PAYLOADS
 from ansible_collections.pyspy.fleet.tests.lab.made_run import CAPTURES
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 CPU = Measure("cpu", 50, False, False)
 #: Where each drawn frame is now: its name, left edge, width, opacity.
@@ -113,8 +113,8 @@ def test_a_click_zooms_and_there_are_four_ways_back(chromium: Browser, shop: Pat
             page.keyboard.press("Escape")
         else:
             page.go_back()
+        expect(page.get_by_role("button", name="Reset zoom")).to_be_hidden()
         assert drawn(page) == before, back
-        assert page.get_by_role("button", name="Reset zoom").is_hidden()
 
 
 def test_a_label_that_had_no_room_is_written_when_it_has(chromium: Browser, tmp_path: Path) -> None:

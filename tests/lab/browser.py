@@ -18,10 +18,12 @@ from pathlib import Path
 
 from ansible_collections.pyspy.fleet.tests.lab.npm import package
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Route, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Route, expect, sync_playwright
 
 PROGRAM = "/usr/bin/chromium"
 AXE = ("axe-core", "4.14.1")
+#: Milliseconds that anything in a page may take: a machine that is busy, or draws without a graphics card, is slow.
+LIMIT = 20_000
 #: A browser that is started by a test speaks to nobody.
 QUIET = (
     "--disable-background-networking",
@@ -63,7 +65,7 @@ class Browser:
             java_script_enabled=script,
             offline=True,
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(LIMIT)
         self._contexts.append(context)
         address = Path(path).resolve().as_uri()
         context.route("**/*", lambda route: self._decide(route, address, whole_folder))
@@ -121,6 +123,8 @@ async source => {
 
 @contextmanager
 def browser() -> Iterator[Browser]:
+    # Its own limit is 5 s, whatever that of a page is.
+    expect.set_options(timeout=LIMIT)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=PROGRAM, args=QUIET)
         try:

@@ -18,7 +18,14 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._graphs import render_
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._report import Context, build
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run, open_run, stem
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Capture, HostRecord, Measure, Process, Selection
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import (
+    Capture,
+    Container,
+    HostRecord,
+    Measure,
+    Process,
+    Selection,
+)
 
 CAPTURES = Path(__file__).parents[1] / "unit" / "plugins" / "plugin_utils" / "captures"
 BEGAN = 1795340282.0  # 2026-11-22 09:38:02 UTC
@@ -34,15 +41,32 @@ def made_run(folder: Path, hosts: int, workers: int, source: str = "plain") -> R
     return run
 
 
-def add_host(run: Run, host: str, names: list[str], data: bytes, groups: tuple[str, ...] = ()) -> HostRecord:
+def add_host(
+    run: Run,
+    host: str,
+    names: list[str],
+    data: bytes,
+    groups: tuple[str, ...] = (),
+    kind: str = "cpu",
+    container: Container | None = None,
+) -> HostRecord:
     """A host whose workers have these names, each a service of its own; ``data`` is the capture of each."""
     processes = [
         Process(
-            4711 + number, 1, "www-data", name, "worker", "3.11", 97.5, "hot: 97.5 % CPU", unit=f"web@{number}.service"
+            4711 + number,
+            1,
+            "www-data",
+            name,
+            "worker",
+            "3.11",
+            97.5,
+            "hot: 97.5 % CPU",
+            container=container,
+            unit=f"web@{number}.service",
         )
         for number, name in enumerate(names)
     ]
-    captures = tuple(_capture(process) for process in processes)
+    captures = tuple(_capture(process, kind) for process in processes)
     window = (BEGAN, BEGAN + 30)
     record = HostRecord(host, "collected", groups, "ab12", *window, Selection(tuple(processes)), captures)
     for capture in captures:
@@ -53,8 +77,8 @@ def add_host(run: Run, host: str, names: list[str], data: bytes, groups: tuple[s
     return record
 
 
-def _capture(process: Process) -> Capture:
-    measure = Measure("cpu", 50, False, False)
+def _capture(process: Process, kind: str) -> Capture:
+    measure = Measure(kind, 50, False, False)
     file = f"{stem(process)}.speedscope.json"
     return Capture(process, measure, "profiled", 136, 0, BEGAN, BEGAN + 30, 30.0, 100, file=file)
 
@@ -71,6 +95,17 @@ def made_service(folder: Path, name: str = "api") -> Run:
     for number in range(1, 6):
         data = write(_document(SLOW if number == 3 else USUAL))
         add_host(run, f"web-{number:02}", [name, name], data, ("canary", "web") if number == 3 else ("web",))
+    build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy"))
+    return run
+
+
+def made_mixed(folder: Path) -> Run:
+    """Two hosts whose worker is in a container each, and one without, where the GIL alone was looked at."""
+    run = open_run(str(folder), "profile", "web", "mixed")
+    for host, name, samples in (("web-01", "api", USUAL), ("web-02", "shop", SLOW)):
+        container = Container("docker", name * 16, name, "", "", "", "")
+        add_host(run, host, ["gunicorn"], write(_document(samples)), container=container)
+    add_host(run, "web-03", ["celery"], write(_document(SLOW)), kind="gil")
     build(run, Context(title="Checkout is slow", reason="INC-4711", user="deploy"))
     return run
 
@@ -116,16 +151,25 @@ def made_dump(folder: Path) -> Run:
     return run
 
 
-def _dumped(run: Run, host: str, stacks: list[tuple[str, ...]]) -> None:
+def made_hostile_dump(folder: Path, texts: list[str]) -> Run:
+    """A host for each text, in which everything is called so; with the report."""
+    run = open_run(str(folder), "dump", "web", "hostile")
+    for text in texts:
+        _dumped(run, printable(text)[:200], [(f"{text}:/srv/{text}",)], text)
+    build(run, Context("dump", texts[0], texts[1], texts[2]))
+    return run
+
+
+def _dumped(run: Run, host: str, stacks: list[tuple[str, ...]], name: str = "api") -> None:
     """A process for each stack (innermost first), whose one thread did not move between two dumps."""
     captures, bodies = [], []
     for number, stack in enumerate(stacks):
-        names = [word.split(":") for word in stack]
-        frames = [{"name": name, "filename": f"/srv/{file}", "line": number + 1} for name, file in names]
-        thread = {"thread_id": 1, "thread_name": "T", "active": False, "owns_gil": False, "frames": frames, "cpu": 1.0}
+        words = [word.split(":", 1) for word in stack]
+        frames = [{"name": called, "filename": f"/srv/{file}", "line": number + 1} for called, file in words]
+        thread = {"thread_id": 1, "thread_name": name, "active": False, "owns_gil": False, "frames": frames, "cpu": 1.0}
         looks = [{"at": at, "cpu": 1.0, "threads": [thread]} for at in (5.0, 6.0)]
         bodies.append(zlib.compress(json.dumps({"looks": looks, "others": 0}).encode()))
-        process = Process(4711 + number, 1, "www-data", "api", "worker", "3.11", None, "matches")
+        process = Process(4711 + number, 1, "www-data", name, "worker", "3.11", None, "matches")
         measure = Measure("dump", 0, False, False)
         captures.append(Capture(process, measure, "profiled", 2, 0, BEGAN, BEGAN + 1, 1.0, len(bodies[-1])))
     targets = tuple(capture.process for capture in captures)

@@ -56,13 +56,18 @@ class Graph {
     this.flame.changes = before && now.total.map((total, node) => total / now.seconds - before.total[node] / before.seconds);
     this.flame.full = before ? this.flame.changes.reduce((most, change) => Math.max(most, Math.abs(change)), FULL) : FULL;
     this.widths.parentElement.hidden = !before;
-    this.flame.show(picture, before && ofSecond ? before : now, zoom < picture.size ? zoom : 0, null);
+    this.flame.show(picture, before && ofSecond ? before : now, nodeOf(picture, zoom), null);
     this.out.disabled = this.flame.root === 0;
     this.tell(this.flame.root, false);
   }
 
+  /** A frame as an address names it, and the one above that is shown. */
+  name(node) {
+    return nameOf(this.flame.picture, node);
+  }
+
   above() {
-    return Math.max(0, this.flame.picture.parents[this.flame.root]);
+    return this.name(this.flame.picture.parents[this.flame.root]);
   }
 
   tell(node, keyboard) {
@@ -93,5 +98,5 @@ function sumsOf(picture, slice) {
 function changeTint(change, full) {
   const part = Math.abs(change) >= SHOWN ? Math.min(1, Math.abs(change) / full) ** 0.5 : 0;
   const end = change > 0 ? MORE : LESS;
-  return `rgb(${SAME.map((from, i) => Math.round(from + (end[i] - from) * part)).join(" ")})`;
+  return blend(end, SAME, part);
 }

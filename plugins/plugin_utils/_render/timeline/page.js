@@ -14,14 +14,13 @@ class TimelinePage {
       onPick: (slice, second) => this.go(second ? { with: keyOf(slice) } : { at: keyOf(slice) }),
       onPoint: (slice, event) => this.tell(slice, event),
     });
-    this.graph = new Graph({ onZoom: (node) => this.go({ zoom: node ? String(node) : "" }) });
+    this.graph = new Graph({ onZoom: (node) => this.go({ zoom: this.graph.name(node) }) });
     this.parts.service.append(
       ...this.services.map(({ service, kind, measure }, number) =>
         element("option", { value: String(number) }, `${service} (${measure || kind})`)),
     );
-    this.address = location.hash.slice(1);
     this.listen();
-    this.apply();
+    this.apply(location.hash.slice(1));
   }
 
   listen() {
@@ -36,24 +35,20 @@ class TimelinePage {
     round.addEventListener("input", () => this.go({ at: keyOf(this.lines.shown[Number(round.value)]) }, true));
     hold.addEventListener("click", () => this.go({ at: keyOf(this.slice), with: this.second ? "" : keyOf(this.slice) }));
     this.graph.widths.addEventListener("change", (event) => this.go({ widths: event.target.value }));
-    this.graph.out.addEventListener("click", () => this.go({ zoom: String(this.graph.above() || "") }));
-    window.addEventListener("hashchange", () => {
-      this.address = location.hash.slice(1);
-      this.apply();
-    });
+    this.graph.out.addEventListener("click", () => this.go({ zoom: this.graph.above() }));
+    window.addEventListener("hashchange", () => this.apply(location.hash.slice(1)));
   }
 
   /** Change the view. Moving along rounds replaces the address, all else adds to the history. */
   go(change, replaces = false) {
     const view = { ...this.view, ...change };
     const address = new URLSearchParams(Object.entries(view).filter(([, value]) => value)).toString();
-    this.address = address;
     try {
       history[replaces ? "replaceState" : "pushState"](null, "", `#${address}`);
     } catch {
-      // A preview that has no address of its own, as of a ticket's attachment: the view is all there is.
+      // Where a viewer forbids it there is no link, and all else works.
     }
-    this.apply();
+    this.apply(address);
   }
 
   move(direction) {
@@ -62,8 +57,8 @@ class TimelinePage {
     this.go({ until: String(until), ...(inside.length ? { at: keyOf(inside[inside.length - 1]) } : {}) });
   }
 
-  apply() {
-    const address = this.address || this.first;
+  apply(said) {
+    const address = said || this.first;
     const view = { service: "", kind: "", range: "", until: "", at: "", with: "", widths: "", zoom: "", ...Object.fromEntries(new URLSearchParams(address)) };
     this.view = view;
     if (!SPANS[view.range]) view.range = "";
@@ -130,7 +125,7 @@ class TimelinePage {
     fillTable(functions, this.line, late, early);
     fillWays(ways, late, early);
     this.graph.widths.value = this.view.widths === "old" ? "old" : "";
-    this.graph.show(this.number, late, early || null, this.view.widths === "old", Math.max(0, parseInt(this.view.zoom, 10) || 0));
+    this.graph.show(this.number, late, early || null, this.view.widths === "old", this.view.zoom);
   }
 
   /** Each version, newest first: a click compares its first round with the last one before it. */

@@ -72,3 +72,42 @@ function link(picture) {
   }
   leave(0, size);
 }
+
+/**
+ * A node as an address names it: its number, and a sum over the functions that lead to it. In a page that was written
+ * anew the number may be another frame's.
+ */
+function nameOf(picture, node) {
+  return node > 0 ? `${node}.${pathSums(picture)[node].toString(36)}` : "";
+}
+
+/** The node of that name, by whatever number; 0 where there is none. */
+function nodeOf(picture, name) {
+  const [number, sum] = name.split(".");
+  if (!sum) return 0;
+  const sums = pathSums(picture);
+  const wanted = parseInt(sum, 36);
+  return sums[number] === wanted ? Number(number) : Math.max(0, sums.indexOf(wanted, 1));
+}
+
+function pathSums(picture) {
+  if (picture.sums) return picture.sums;
+  const { size, places, parents } = picture;
+  const ofFunctions = picture.functions.map(({ name, file }) => textSum(`${name}\n${file}`));
+  const sums = new Uint32Array(size);
+  for (let node = 1; node < size; node += 1) sums[node] = mixed(sums[parents[node]], ofFunctions[places[node]]);
+  picture.sums = sums;
+  return sums;
+}
+
+function textSum(text) {
+  let sum = 0;
+  for (let i = 0; i < text.length; i += 1) sum = mixed(sum, text.charCodeAt(i));
+  return sum;
+}
+
+/** A step of a hash that tells "ab" from "ba". */
+function mixed(sum, next) {
+  const product = Math.imul((sum ^ next) + 1, 0x9e3779b1);
+  return (product ^ (product >>> 15)) >>> 0;
+}

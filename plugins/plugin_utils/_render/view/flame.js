@@ -3,6 +3,11 @@
 
 const ROW = 18;
 const NARROWEST = 0.4;
+/** What is left of its tint to a frame that a search has missed, and to one above the zoom: on dark paper little
+ * enough for white text, on the pattern too. */
+const [MISSED, ABOVE] = [0.3, 0.4];
+/** What has a lower luminance takes white text, with a contrast of 4.5 at least; black has as much on all the rest. */
+const DARK = 0.1833;
 const FONT = '12px "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
 class Flame {
@@ -27,6 +32,8 @@ class Flame {
 
   /** `found` marks functions that a search has found; null while nothing is searched for. */
   show(picture, sums, root, found) {
+    // Numbers of another measure's nodes mean other frames.
+    if (picture !== this.picture) this.current = -1;
     Object.assign(this, { picture, sums, found });
     this.root = sums.total[root] ? root : 0;
     if (this.current >= 0 && !this.isShown(this.current)) this.current = -1;
@@ -87,7 +94,7 @@ class Flame {
     pen.scale(ratio, ratio);
     pen.font = FONT;
     pen.textBaseline = "middle";
-    const colours = { paper: colour("--paper"), mark: colour("--mark") };
+    const colours = { paper: parts(colour("--paper")), mark: colour("--mark") };
     const patterns = { native: stripes(pen, "lines"), idle: stripes(pen, "dots") };
     const letter = pen.measureText("m").width;
     const top = this.scroller.scrollTop;
@@ -103,22 +110,21 @@ class Flame {
     const code = place < 0 ? null : picture.functions[place];
     const hit = this.found && place >= 0 && this.found[place];
     const wide = Math.max(box.width - (box.width > 3 ? 1 : 0), NARROWEST);
-    pen.globalAlpha = this.found && !hit ? 0.3 : box.above ? 0.5 : 1;
-    pen.fillStyle = this.tint(box.node, code);
+    const strength = this.found && !hit ? MISSED : box.above ? ABOVE : 1;
+    const fill = blend(this.tint(box.node, code), colours.paper, strength);
+    pen.fillStyle = css(fill);
     pen.fillRect(box.x, y, wide, ROW - 1);
     const pattern = picture.idle[box.node] ? patterns.idle : code && code.native ? patterns.native : null;
     if (pattern) {
       pen.fillStyle = pattern;
       pen.fillRect(box.x, y, wide, ROW - 1);
     }
-    pen.globalAlpha = this.found && !hit ? 0.55 : 1;
     const room = Math.floor((wide - 6) / letter);
     if (room >= 2) {
       const name = this.label(box.node, code);
-      pen.fillStyle = "#000000";
+      pen.fillStyle = luminance(fill) < DARK ? "#ffffff" : "#000000";
       pen.fillText(name.length <= room ? name : `${name.slice(0, room - 1)}…`, box.x + 3, y + ROW / 2);
     }
-    pen.globalAlpha = 1;
     if (hit || box.node === this.current) {
       pen.strokeStyle = box.node === this.current ? colours.mark : "#000000";
       pen.lineWidth = box.node === this.current ? 3 : 1;
@@ -128,7 +134,7 @@ class Flame {
 
   tint(node, code) {
     const { packages, depths } = this.picture;
-    return code ? shaded(packages[code.pack].tint, depths[node] % 2) : "#eeeeee";
+    return code ? shaded(parts(packages[code.pack].tint), depths[node] % 2) : parts("#eeeeee");
   }
 
   label(node, code) {
@@ -199,11 +205,28 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** `#rrggbb`, a little lighter on every other level. */
+/** Red, green and blue of `#rrggbb`. */
+function parts(text) {
+  return [1, 3, 5].map((start) => parseInt(text.slice(start, start + 2), 16));
+}
+
+function css(tint) {
+  return `rgb(${tint.join(" ")})`;
+}
+
+function blend(tint, other, share) {
+  return tint.map((part, i) => Math.round(part * share + other[i] * (1 - share)));
+}
+
+/** A little lighter on every other level. */
 function shaded(tint, level) {
-  if (!level) return tint;
-  const parts = [1, 3, 5].map((start) => parseInt(tint.slice(start, start + 2), 16));
-  return `rgb(${parts.map((part) => Math.round(part + (255 - part) * 0.3)).join(" ")})`;
+  return level ? blend(tint, [255, 255, 255], 0.7) : tint;
+}
+
+/** As the rules for contrast count it: from 0 for black to 1 for white. */
+function luminance(tint) {
+  const [red, green, blue] = tint.map((part) => (part <= 10 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
 /** What tells native code and idle threads apart without colour. */

@@ -12,35 +12,33 @@ class Page {
     this.tip = document.getElementById("tip");
     this.matched = document.getElementById("matched");
     this.what = document.getElementById("shown");
+    this.lost = document.getElementById("lost");
     this.legend = document.getElementById("legend");
     this.flame = new Flame(
       document.getElementById("flame"),
       document.querySelector("#flame canvas"),
       document.querySelector("#flame .spacer"),
-      { onZoom: (node) => this.go({ zoom: node }), onPoint: (node, keyboard) => this.tell(node, keyboard) },
+      { onZoom: (node) => this.zoom(node), onPoint: (node, keyboard) => this.tell(node, keyboard) },
     );
     this.table = new FunctionTable(document.getElementById("functions"), document.getElementById("more"), {
       onPick: ({ name }) => this.go({ search: `^${literally(name)}$` }),
       onSort: (sort) => this.go({ sort }),
     });
-    this.address = location.hash.slice(1);
     this.listen();
-    this.apply();
+    this.reopen();
   }
 
   listen() {
     for (const name of ["measure", "group", "host", "worker", "thread"]) {
       this.controls[name].addEventListener("change", (event) => this.go({ [name]: event.target.value }));
     }
-    this.controls.search.addEventListener("input", () => this.go({ search: this.controls.search.value }, true));
-    document.getElementById("out").addEventListener("click", () => this.go({ zoom: this.above() }));
-    document.getElementById("reset").addEventListener("click", () => this.go(null));
+    this.controls.search.addEventListener("input", () => this.typed());
+    document.getElementById("out").addEventListener("click", () => this.zoom(this.above()));
+    document.getElementById("reset").addEventListener("click", () => this.go({}, { afresh: true }));
     document.getElementById("flame").addEventListener("mousemove", (event) => this.moveTip(event));
     document.addEventListener("keydown", (event) => this.pressed(event));
-    window.addEventListener("hashchange", () => {
-      this.address = location.hash.slice(1);
-      this.apply();
-    });
+    document.addEventListener("click", (event) => this.followed(event));
+    window.addEventListener("hashchange", () => this.reopen());
     for (const query of ["(prefers-color-scheme: dark)", "print"]) {
       window.matchMedia(query).addEventListener("change", () => this.flame.paint());
     }
@@ -53,37 +51,57 @@ class Page {
       this.controls.search.focus();
     } else if (event.key === "Escape") {
       if (this.view.search) this.go({ search: "" });
-      else if (this.view.zoom) this.go({ zoom: this.above() });
+      else if (this.view.zoom) this.zoom(this.above());
     }
+  }
+
+  /** A link within the page: a preview in a ticket would open its own address instead. Rows are no view. */
+  followed(event) {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const row = document.getElementById(link.hash.slice(1));
+    if (row) row.scrollIntoView();
+    else this.go(given(link.hash), { afresh: true });
+  }
+
+  typed() {
+    this.go({ search: this.controls.search.value }, { replaces: true });
+  }
+
+  zoom(node) {
+    this.go({ zoom: nameOf(this.picture, node) });
   }
 
   above() {
     return Math.max(0, this.picture.parents[this.flame.root]);
   }
 
-  /** Change the view; null is back to the first. What is typed replaces the address, all else adds to the history. */
-  go(change, replaces = false) {
-    const view = change === null ? {} : { ...this.view, ...change };
-    if (change && ["measure", "group", "host", "worker", "thread"].some((name) => name in change) && !("zoom" in change)) {
+  /**
+   * Change the view, or go to another one `afresh`. What is typed `replaces` the address, all else adds to the history.
+   */
+  go(change, { afresh = false, replaces = false } = {}) {
+    const view = afresh ? change : { ...this.view, ...change };
+    if (["measure", "group", "host", "worker", "thread"].some((name) => name in change) && !("zoom" in change)) {
       delete view.zoom;
     }
     const address = new URLSearchParams(Object.entries(view).filter(([, value]) => value)).toString();
-    this.address = address;
     try {
       history[replaces ? "replaceState" : "pushState"](null, "", `#${address}`);
     } catch {
-      // A preview that has no address of its own, as of a ticket's attachment: the view is all there is.
+      // Where a viewer forbids it there is no link, and all else works.
     }
-    this.apply();
+    this.apply(view);
   }
 
-  /** The address as a view, and the view shown. */
-  apply() {
-    const given = Object.fromEntries(new URLSearchParams(this.address));
-    const view = { ...EVERYTHING, measure: "", search: "", sort: "own", ...given };
-    view.zoom = Math.max(0, parseInt(given.zoom, 10) || 0);
+  reopen() {
+    this.apply(given(location.hash));
+  }
+
+  /** Show a view; what it does not say is as at first. */
+  apply(wanted) {
+    const view = { ...EVERYTHING, measure: "", search: "", sort: "own", zoom: "", ...wanted };
     this.picture = this.pictures.find(({ kind }) => kind === view.measure) || this.pictures[0];
-    if (view.zoom >= this.picture.size) view.zoom = 0;
     const before = this.view;
     this.view = view;
     const chosen = this.choose();
@@ -97,7 +115,9 @@ class Page {
       this.describe();
     }
     this.search();
-    this.flame.show(this.picture, this.sums, view.zoom, this.found);
+    this.flame.show(this.picture, this.sums, nodeOf(this.picture, view.zoom), this.found);
+    this.lost.hidden = !view.zoom || this.flame.root !== 0;
+    if (!this.lost.hidden) view.zoom = "";
     if (changed || before.zoom !== view.zoom) this.said.textContent = this.words(this.flame.root).join(" · ");
     document.getElementById("out").disabled = this.flame.root === 0;
     // The picture first: the table goes through every worker.
@@ -132,6 +152,7 @@ class Page {
     const choices = threads.map((name) => [`=${name}`, name || "(no name)"]);
     view.thread = fillSelect(this.controls.thread, several("thread name", "thread names", choices), view.thread);
     this.controls.measure.parentElement.hidden = this.pictures.length < 2;
+    // Not what is there already: that would move the cursor of who types.
     if (this.controls.search.value !== view.search) this.controls.search.value = view.search;
     return all(view);
   }
@@ -213,6 +234,11 @@ class Page {
     this.tip.style.left = `${Math.max(0, Math.min(event.clientX + 12, room))}px`;
     this.tip.style.top = `${event.clientY + 16}px`;
   }
+}
+
+/** The view that an address says. */
+function given(hash) {
+  return Object.fromEntries(new URLSearchParams(hash.slice(1)));
 }
 
 function literally(text) {
