@@ -69,7 +69,8 @@ def wait_for_window(run: Run, ends: float) -> None:
     try:
         if run.claim("announced"):
             _announce(ends)
-        time.sleep(max(0.0, ends - time.time()))
+        # A clock that is set back meanwhile does not make the window longer than any can be.
+        time.sleep(min(max(0.0, ends - time.time()), _LONGEST_WINDOW))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -28,6 +28,7 @@ from ._render._timeline import page
 from ._render._timeline_data import DriftRow, ServiceLines
 from ._rounds import Round, Slice
 from ._store._store import Store, stem
+from ._usual import FEWEST
 
 #: Rounds that the page shows: a month of half hours, or a day of minutes; fewer where there are many services, for
 #: with more slices than these it would be larger than 5 MB.
@@ -40,13 +41,20 @@ _READ = 800
 class Terms:
     """What is usual: so many ``rounds``, by the clock of a ``zone``, none of them before ``since``.
 
-    A change counts when so many rounds before (``confirm``) had it too.
+    A change counts when so many rounds before (``confirm``) had it too. Raises :class:`FleetError` for numbers by which
+    nothing would ever be clear.
     """
 
     rounds: int = ROUNDS
     zone: tzinfo = field(default=UTC)
     since: float | None = None
     confirm: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, fewest in (("usual_rounds", self.rounds, FEWEST), ("confirm", self.confirm, 0)):
+            if value < fewest:
+                what = f"pyspy_snapshot_{name} is {fewest} or more"
+                raise FleetError(what, f"got {value}", "with less there is no verdict; leave it out for the default")
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,8 @@ def _drifts(store: Store, name: str, terms: Terms) -> list[Drift]:
 def _drift(store: Store, slices: Sequence[Slice], now: Slice, terms: Terms) -> Drift:
     usual = baseline(slices, now, terms.rounds, zone=terms.zone, since=terms.since)
     previous = before_release(slices, now)
+    if previous is not None and terms.since is not None and previous.began < terms.since:
+        previous = None  # What changed with this version has been accepted.
     return drift(store.seen(now), [store.seen(one) for one in usual], store.seen(previous) if previous else None)
 
 

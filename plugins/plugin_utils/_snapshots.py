@@ -150,14 +150,16 @@ def _take_over(store: Store, mine: Run) -> tuple[str, ...]:
     notes = []
     for path in _left(store.path, mine):
         run = Run(path)
-        if run.read_state(_STATE) is None and not run.host_folders():
-            shutil.rmtree(path, ignore_errors=True)  # It died before it had asked anybody.
-            continue
         try:
+            stored = any(one.name == run.name for one in store.rounds())
+            if stored or (run.read_state(_STATE) is None and not run.host_folders()):
+                shutil.rmtree(path, ignore_errors=True)  # It died in doing so, or before it had asked anybody.
+                continue
             what = found(run)
             keep(store, run, what)
-        except (FleetError, ValueError) as error:
-            notes.append(f"{run.name} was not ended, and cannot be taken over ({error}); it stays in {path}")
+        except (FleetError, ValueError, OSError) as error:
+            where = f"it stays in {path}: remove it, or run a round as its owner"
+            notes.append(f"{run.name} was not ended, and cannot be taken over ({error}); {where}")
         else:
             many = len(what.visited.snapshots)
             notes.append(f"{run.name} was not ended; what it had brought is in the store ({many} snapshots)")

@@ -5,18 +5,23 @@
 """Room "store" of the controller wing (private to the collection): what is kept, and space given back.
 
 Age is told by the rounds: a round is too old when another one is so many days younger. A clock that jumps ahead by a
-year, for one round, takes nothing away; that comes with the second such round. What was stored under a clock that had
-jumped back is as old as the round before it.
+year takes nothing away, unless rounds go on behind the jump for as long as rounds are kept. What was stored under a
+clock that had jumped back is as old as the round before it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from itertools import pairwise
+from statistics import median
 
 from .._rounds import Retention
 from ._schema import transaction
 
 _DAY = 86400.0
+#: A clock has jumped between two rounds that are so many times further apart than usual, where so many gaps say what is
+#: usual: a schedule that was off for a week is none.
+_JUMP, _KNOWN = 10, 3
 
 
 def prune(database: sqlite3.Connection, keep: Retention, now: float) -> int:
@@ -58,9 +63,27 @@ def _times(database: sqlite3.Connection, now: float) -> list[tuple[float, int]]:
 def _aged(times: list[tuple[float, int]], keep: Retention, now: float) -> set[int]:
     if keep.days is None or len(times) < 2:
         return set()
-    # The second newest: one round with a wrong clock must not make all others old.
-    latest = min(now, times[-2][0]) if times[-1][0] - times[-2][0] > keep.days * _DAY else min(now, times[-1][0])
-    return {number for began, number in times[:-1] if began < latest - keep.days * _DAY}
+    bound = keep.days * _DAY
+    latest = min(now, _believed([began for began, _number in times], bound))
+    return {number for began, number in times[:-1] if began < latest - bound}
+
+
+def _believed(moments: list[float], bound: float) -> float:
+    """The newest of these (in order) that makes others old: rounds with a wrong clock must not.
+
+    After a gap of more than ``bound`` seconds, and of many times the usual, the rounds behind it count once they have
+    gone on for as long.
+    """
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    gap = max(bound, _JUMP * median(gaps)) if len(gaps) >= _KNOWN else bound
+    newest = len(moments) - 1
+    while True:
+        first = newest
+        while first and moments[first] - moments[first - 1] <= gap:
+            first -= 1
+        if not first or moments[newest] - moments[first] >= bound:
+            return moments[newest]
+        newest = first - 1
 
 
 def _counted(times: list[tuple[float, int]], keep: Retention) -> set[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._drift_text import lines, result, verdict
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._outlook import Outlook, Terms, look_back
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._profile import Frame, Profile, Stack
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Round, Snapshot, Visited
@@ -102,16 +103,24 @@ def test_at_once_where_nobody_wants_it_twice(store: Store) -> None:
     assert verdict(outlook.drifts, 5.0) is not None
 
 
-def test_what_was_accepted_is_usual(store: Store) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_what_was_accepted_is_usual(store: Store, version: str) -> None:
+    """Where the version is known as well, which is compared with the one before it."""
     usual(store)
     for day in (8, 9):
-        last = take(store, BEGAN + day * DAY, slow=50)
+        last = take(store, BEGAN + day * DAY, slow=50, version=version)
     assert result(seen(store, last, confirm=0).drifts)["drifted_services"] == 1
     accepted = BEGAN + 8 * DAY
     assert result(seen(store, last, confirm=0, since=accepted).drifts)["unjudged_services"] == 1
     for day in range(10, 14):
-        last = take(store, BEGAN + day * DAY, slow=50)
+        last = take(store, BEGAN + day * DAY, slow=50, version=version)
     assert result(seen(store, last, confirm=0, since=accepted).drifts)["usual_services"] == 1
+
+
+@pytest.mark.parametrize("terms", [{"rounds": 4}, {"rounds": 0}, {"rounds": -1}, {"confirm": -1}])
+def test_terms_by_which_nothing_would_ever_be_clear_are_refused(terms: dict[str, int]) -> None:
+    with pytest.raises(FleetError, match=r"pyspy_snapshot_\w+ is \d or more: got -?\d"):
+        Terms(**terms)  # type: ignore[arg-type]
 
 
 def test_a_new_store_says_that_there_are_too_few_rounds(store: Store) -> None:

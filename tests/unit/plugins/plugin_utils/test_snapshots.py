@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyspy.fleet.plugins.plugin_utils import _snapshots
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._errors import FleetError
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._outlook import Terms, look_back
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._round import lines, services, verdict
@@ -137,6 +139,29 @@ def test_what_cannot_be_taken_over_stays_and_is_said(store: Store) -> None:
     Path(inbox(store.path), name, ".state", "round.json").write_text("{")
     begun = begin(store, HOSTS, 1.0, "ann", "")
     assert len(begun.notes) == 1 and "cannot be taken over" in begun.notes[0] and name in folders(store)
+
+
+def test_what_was_stored_goes_though_its_removal_was_cut_short(store: Store) -> None:
+    """Killed in the middle of it: what says which round it was is gone, and other files are not."""
+    name = dead(store, "web-1")
+    path = Path(inbox(store.path), name)
+    run = Run(str(path))
+    store.add(found(run).round, found(run).visited)
+    shutil.rmtree(path / ".state")
+    assert begin(store, HOSTS, 1.0, "ann", "").notes == () and not path.exists()
+
+
+def test_a_folder_that_cannot_be_read_stops_no_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that root left, who began a round by hand."""
+    name = dead(store, "web-1")
+
+    def refused(_run: Run) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(_snapshots, "found", refused)
+    begun = begin(store, HOSTS, 1.0, "ann", "")
+    assert len(begun.notes) == 1 and "Permission denied" in begun.notes[0] and "remove it" in begun.notes[0]
+    assert name in folders(store)
 
 
 def test_a_refused_round_leaves_nothing(store: Store) -> None:

@@ -245,11 +245,27 @@ def test_what_is_kept(store: Store, visited: Visited, keep: Retention, now: int,
     assert len(store.visited([a_round(left[-1]).name]).snapshots) == 10
 
 
-def test_one_round_with_a_wrong_clock_does_not_make_all_others_old(store: Store, visited: Visited) -> None:
+@pytest.mark.parametrize("many", [1, 2, 3])
+def test_rounds_with_a_wrong_clock_do_not_make_all_others_old(store: Store, visited: Visited, many: int) -> None:
     for number in range(3):
         store.add(a_round(number), visited)
-    store.add(a_round(9, BEGAN + 5000 * DAY), visited)
-    assert store.prune(Retention(days=10), BEGAN + 5000 * DAY) == 0
+    for number in range(many):
+        ahead = BEGAN + (5000 + number) * DAY
+        store.add(a_round(9 + number, ahead), visited)
+        assert store.prune(Retention(days=10), ahead) == 0
+
+
+def test_rounds_that_go_on_after_a_long_pause_make_those_before_it_old(store: Store, visited: Visited) -> None:
+    for number in (0, 1, 2, *range(500, 512)):
+        store.add(a_round(number), visited)
+    assert store.prune(Retention(days=10), BEGAN + 511 * DAY) == 3 + 1
+    assert store.rounds()[0] == a_round(501)
+
+
+def test_rounds_further_apart_than_they_are_kept_go_all_the_same(store: Store, visited: Visited) -> None:
+    for number in range(6):
+        store.add(a_round(number), visited)
+    assert store.prune(Retention(days=0.5), BEGAN + 5 * DAY) == 5
 
 
 def test_what_a_clock_that_had_jumped_back_stored_is_no_older_than_what_was_there(
