@@ -26,7 +26,7 @@ test: setup  ## Run every test and check (as root: those on hosts and virtual ma
 	@.venv/bin/python -m tests.run
 
 vm: setup  ## Run only the tests that need a real Yama, in virtual machines (as root; some twenty minutes)
-	@.venv/bin/python -m pytest -p no:cacheprovider --reruns 1 tests/vm
+	@.venv/bin/python -m pytest -p no:cacheprovider --reruns=1 --rerun-show-tracebacks tests/vm
 
 bench: setup  ## Measure profile.yml beside a plain ssh loop, and what profiling costs the targets
 	@test -d bench || { echo "make: there is no bench/ yet" >&2; exit 1; }
