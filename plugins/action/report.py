@@ -46,6 +46,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                 return {**result, **verdict_on_plan(arguments["planned"].get(host))}
             return {**result, **_report(arguments, bounded(host), variables)}
         except FleetError as error:
+            if arguments["brief"] and _texts(variables.get("ansible_play_batch"))[:1] == [host]:
+                # Who asks for a line has his play go on all the same: the failure is not shown.
+                Display().display(f"Evidence: none; {error}")
             return {**result, "failed": True, "changed": False, "msg": str(error)}
 
 

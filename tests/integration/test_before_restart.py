@@ -191,6 +191,17 @@ def test_each_line_speaks_of_its_own_restart(fleet: Fleet, tmp_path: Path) -> No
     assert done.hosts["web1"]["status"] == "collected"
 
 
+def test_where_nothing_can_be_written_the_line_says_so(fleet: Fleet, tmp_path: Path) -> None:
+    start_stuck(fleet.hosts[0])
+    (tmp_path / "file").touch()
+    (tmp_path / "own.yml").write_text(TWICE, encoding="utf-8")
+    extra = ("-l", "web1", "-e", f"pyspy_output_dir={tmp_path}/file/runs")
+    done = fleet.ansible("ansible-playbook", str(tmp_path / "own.yml"), *extra)
+    assert done.returncode == 0, done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("Evidence")]
+    assert len(lines) == 2 and all(line.startswith("Evidence: none; ") and "Remedy: " in line for line in lines), lines
+
+
 def test_whose_turn_comes_too_late_is_named(fleet: Fleet, tmp_path: Path) -> None:
     start_stuck(fleet.hosts[1])
     (tmp_path / "settings").write_text(

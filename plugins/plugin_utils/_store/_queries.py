@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .._calls import Function
 from .._rounds import Round, Share, Slice, Timeline
@@ -54,7 +56,21 @@ def slices(
 def timeline(
     database: sqlite3.Connection, service: str, kind: str, since: float | None, until: float | None, most: int
 ) -> Timeline:
-    found = _slices(database, service, kind, since, until)
+    with _at_one_moment(database):
+        return _timeline(database, service, kind, _slices(database, service, kind, since, until), most)
+
+
+@contextmanager
+def _at_one_moment(database: sqlite3.Connection) -> Iterator[None]:
+    """What is asked within belongs together, though a round adds and removes meanwhile: its writer waits."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
+        database.execute("ROLLBACK")
+
+
+def _timeline(database: sqlite3.Connection, service: str, kind: str, found: dict[int, Slice], most: int) -> Timeline:
     rows = {number: place for place, number in enumerate(found)}
     shares: dict[int, dict[int, Share]] = {}
     sums: dict[int, float] = {}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -30,7 +31,7 @@ from ansible_collections.pyspy.fleet.plugins.plugin_utils._rounds import Retenti
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._run import Run
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._sides import Where, sides
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._snapshots import found
-from ansible_collections.pyspy.fleet.plugins.plugin_utils._store import _schema
+from ansible_collections.pyspy.fleet.plugins.plugin_utils._store import _queries, _schema
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._store._store import Store, open_store
 from ansible_collections.pyspy.fleet.plugins.plugin_utils._wire import Measure, Selection
 from ansible_collections.pyspy.fleet.tests.lab.made_run import made_service
@@ -207,6 +208,22 @@ def test_time_lines_need_no_profile(store: Store, visited: Visited) -> None:
     seen = store.seen(line.slices[0])
     assert len(seen.workers) == 10
     assert sum(worker.seconds for worker in seen.workers) == pytest.approx(line.slices[0].seconds)
+
+
+def test_a_time_line_is_of_one_moment(store: Store, visited: Visited, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round that removes others, and with them their functions, while it is read."""
+    store.add(a_round(0), visited)
+    choose = _queries._chosen
+
+    def and_remove(*arguments: object) -> list[int]:
+        other = sqlite3.connect(store.path, timeout=0, isolation_level=None)
+        with contextlib.suppress(sqlite3.OperationalError):
+            other.executescript("BEGIN; DELETE FROM share; DELETE FROM function; COMMIT")
+        other.close()
+        return choose(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_queries, "_chosen", and_remove)
+    assert len(store.timeline("web", "cpu").functions) > 3
 
 
 def test_the_functions_that_move_are_shown_too(store: Store, visited: Visited) -> None:
