@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,9 +109,8 @@ def test_a_thread_for_each_request_leaves_a_page_that_opens(name: str) -> None:
     words = [name.format(str(number).translate(LETTERS) if "own" in name else number) for number in range(3000)]
     stacks = tuple(Stack((*BUSY[:1], Frame(f"f{n % 40}", "/app.py", n)), 0.02, 1, word) for n, word in enumerate(words))
     tree = calls((Worker(f"h{number % 20}", f"w{number}"), Profile((WALL,), stacks)) for number in range(160))
-    began = time.process_time()
     text = document([("wall", "wall time", tree)], {})
-    assert time.process_time() - began < 5 and len(text) < 2_000_000
+    assert len(text) < 2_000_000
     [picture] = json.loads(text)["pictures"]
     assert sum(sum(row[4]) for row in picture["series"]) == 160 * 3000
 
