@@ -98,8 +98,8 @@ def machines() -> list[Suite]:
     return [Suite("virtual machines", _machines)]
 
 
-#: On two cores, with real services, a deadline is at times too short for the machine and not for us: a few tests that
-#: fail are tried once more, which is said, with what they failed of.
+#: On two cores, with real py-spy and real services, a deadline is at times too short for the machine and not for us: a
+#: few tests that fail are tried once more, which is said, with what they failed of.
 PATIENT = ("--reruns=1", "--max-suite-reruns=5", "--rerun-show-tracebacks")
 DOCS = (
     "lint-collection-docs",
@@ -112,12 +112,12 @@ DOCS = (
 
 def _integration(log: Path) -> Result:
     lacking = lacking_for_integration()
-    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/integration", log, *PATIENT)
+    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/integration", log)
 
 
 def _browsers(log: Path) -> Result:
     lacking = lacking_for_browsers()
-    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/browser", log, *PATIENT)
+    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/browser", log)
 
 
 def _machines(log: Path) -> Result:
@@ -126,7 +126,7 @@ def _machines(log: Path) -> Result:
     table.unlink(missing_ok=True)
     if lacking:
         return Result("", left_out=(lacking,))
-    result = _pytest(MAIN, "tests/vm", log, *PATIENT)
+    result = _pytest(MAIN, "tests/vm", log)
     if table.exists():
         print(table.read_text(), flush=True)
     return result
@@ -183,10 +183,10 @@ def _check(log: Path, program: Path | str, *arguments: Path | str, cwd: Path = C
     return Result("", passed=int(content), failed=int(not content))
 
 
-def _pytest(venv: Path, folder: str, log: Path, *options: str) -> Result:
+def _pytest(venv: Path, folder: str, log: Path) -> Result:
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
-    options = ("-p", "no:cacheprovider", f"--junitxml={report}", *options)
+    options = ("-p", "no:cacheprovider", f"--junitxml={report}", *PATIENT)
     command: tuple[Path | str, ...] = (venv / "bin" / "python", "-m", "pytest", *options, folder)
     status = _logged(log, command, CHECKOUT, {})
     if not report.exists():

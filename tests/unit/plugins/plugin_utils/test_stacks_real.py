@@ -179,11 +179,12 @@ def look(tmp_path: Path) -> Iterator[Look]:
         started.append(child)
         await_frames(child, wanted)
         looks: list[dict[str, object]] = []
+        deadline = time.monotonic() + 60
         # A hog has to have used CPU between the looks, however busy this machine is; the others never will.
         while len(looks) < 3 or ("spin" in wanted and cpu_of(looks) - cpu_of(looks[:1]) < 0.2):
-            threads = dump(child.pid)
-            assert threads, "threads came after all were there"
-            looks = [*looks, {"at": time.monotonic(), "threads": threads}][-90:]
+            if threads := dump(child.pid):  # what moves cannot always be read
+                looks = [*looks, {"at": time.monotonic(), "threads": threads}][-90:]
+            assert time.monotonic() < deadline, f"{len(looks)} dumps"
         return groups([Dump.from_wire({"host": "web-07", "pid": child.pid, "name": "shop", "looks": looks})])
 
     yield run
