@@ -56,22 +56,30 @@ def main() -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     prepare()
     results: list[Result] = []
-    lanes = [threading.Thread(target=_run_lane, args=(lane, results)) for lane in (tests(), checks())]
+    lanes = [threading.Thread(target=_run_lane, args=(lane, results)) for lane in (tests(), [*checks(), *beside()])]
     for lane in lanes:
         lane.start()
     for lane in lanes:
         lane.join()
-    _run_lane(machines(), results)
+    _run_lane(alone(), results)
     return _close(results)
 
 
 def tests() -> list[Suite]:
     """The suites that run the collection."""
+    most = ("tests/integration", *(f"--ignore={file}" for file in (*SCHEDULED, *COMPARING)))
     return [
-        Suite("unit tests, ansible-core 2.19", lambda log: _pytest(MAIN, "tests/unit", log)),
-        Suite("unit tests, ansible-core 2.21", lambda log: _with_next_core(lambda v: _pytest(v, "tests/unit", log))),
-        Suite("browser tests", _browsers),
-        Suite("integration tests", _integration),
+        Suite("unit tests, ansible-core 2.19", lambda log: _pytest(MAIN, log, "tests/unit")),
+        Suite("unit tests, ansible-core 2.21", lambda log: _with_next_core(lambda v: _pytest(v, log, "tests/unit"))),
+        Suite("integration tests", lambda log: _where(lacking_for_integration(), log, *most)),
+    ]
+
+
+def beside() -> list[Suite]:
+    """Those that are not in the way of others, nor others in theirs: they have hosts of their own, or none."""
+    return [
+        Suite("browser tests", lambda log: _where(lacking_for_browsers(), log, "tests/browser")),
+        Suite("integration tests, rounds", lambda log: _where(lacking_for_integration(), log, *SCHEDULED)),
     ]
 
 
@@ -93,11 +101,17 @@ def checks() -> list[Suite]:
     ]
 
 
-def machines() -> list[Suite]:
-    """Those on machines of their own, with nothing beside them: an emulated processor is slow enough by itself."""
-    return [Suite("virtual machines", _machines)]
+def alone() -> list[Suite]:
+    """Those with nothing beside them: an emulated processor is slow enough by itself, and what comes and goes beside a
+    service that is compared changes it."""
+    return [
+        Suite("integration tests, comparing", lambda log: _where(lacking_for_integration(), log, *COMPARING)),
+        Suite("virtual machines", _machines),
+    ]
 
 
+SCHEDULED = ("tests/integration/test_schedule.py", "tests/integration/test_snapshot.py")
+COMPARING = ("tests/integration/test_diff.py", "tests/integration/test_weeks.py")
 #: On two cores, with real py-spy and real services, a deadline is at times too short for the machine and not for us: a
 #: few tests that fail are tried once more, which is said, with what they failed of.
 PATIENT = ("--reruns=1", "--max-suite-reruns=5", "--rerun-show-tracebacks")
@@ -110,23 +124,16 @@ DOCS = (
 )
 
 
-def _integration(log: Path) -> Result:
-    lacking = lacking_for_integration()
-    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/integration", log)
-
-
-def _browsers(log: Path) -> Result:
-    lacking = lacking_for_browsers()
-    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, "tests/browser", log)
+def _where(lacking: str, log: Path, *what: str) -> Result:
+    """Tests that need more than Python; ``lacking`` is what they lack here."""
+    return Result("", left_out=(lacking,)) if lacking else _pytest(MAIN, log, *what)
 
 
 def _machines(log: Path) -> Result:
     """The tests on a real Yama, and the table of faults that they make."""
-    lacking, table = lacking_for_machines(), RESULTS / "faults.md"
+    table = RESULTS / "faults.md"
     table.unlink(missing_ok=True)
-    if lacking:
-        return Result("", left_out=(lacking,))
-    result = _pytest(MAIN, "tests/vm", log)
+    result = _where(lacking_for_machines(), log, "tests/vm")
     if table.exists():
         print(table.read_text(), flush=True)
     return result
@@ -183,11 +190,11 @@ def _check(log: Path, program: Path | str, *arguments: Path | str, cwd: Path = C
     return Result("", passed=int(content), failed=int(not content))
 
 
-def _pytest(venv: Path, folder: str, log: Path) -> Result:
+def _pytest(venv: Path, log: Path, *what: str) -> Result:
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
     options = ("-p", "no:cacheprovider", f"--junitxml={report}", *PATIENT)
-    command: tuple[Path | str, ...] = (venv / "bin" / "python", "-m", "pytest", *options, folder)
+    command: tuple[Path | str, ...] = (venv / "bin" / "python", "-m", "pytest", *options, *what)
     status = _logged(log, command, CHECKOUT, {})
     if not report.exists():
         return Result("", failed=1)

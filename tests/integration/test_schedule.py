@@ -216,7 +216,7 @@ def test_a_failed_round_starts_the_alert_and_its_failure_is_forgotten(schedules:
 
 def test_a_round_that_hangs_is_ended(schedules: Schedules) -> None:
     (schedules.folder / "hold").touch()
-    schedules.install(time_limit=20)
+    schedules.install(time_limit=12)
     schedules.host.run(f"systemctl start {UNIT}.service", check=False)
     shown = schedules.show()
     assert (shown["ActiveState"], shown["Result"]) == ("failed", "timeout")

@@ -96,7 +96,7 @@ def test_a_host_that_is_gone_does_not_stop_the_round(service: Fleet, tmp_path: P
     gone = service.hosts[2]
     service.cut(gone)
     try:
-        done = take(service, tmp_path, ANSIBLE_TIMEOUT=8)
+        done = take(service, tmp_path, ANSIBLE_TIMEOUT=5)
     finally:
         service.mend(gone)
     assert done.code == 0 and f"{gone.name}: The host cannot be reached" in done.words, done.text

@@ -52,7 +52,7 @@ def test_a_release_makes_a_service_slower_and_a_host_was_gone_for_a_week(service
             service.cut(gone)
         if day == DAYS[-1]:
             service.mend(gone)
-        done = take_on(service, tmp_path, -day, pyspy_snapshot_version="1", ANSIBLE_TIMEOUT=8)
+        done = take_on(service, tmp_path, -day, pyspy_snapshot_version="1", ANSIBLE_TIMEOUT=5)
         assert done.code == 0 and "Drifted nothing drifted" in done.words, done.text
     assert "1 service" in done.words and "As usual" in done.words, done.text
     present = [gone.name in {taken.host for taken in visited.snapshots} for visited in kept(tmp_path)]
