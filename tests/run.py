@@ -204,7 +204,7 @@ def _pytest(venv: Path, log: Path, *what: str) -> Result:
     left_out = tuple(f"{case.get('name')}: {skip.get('message')}" for case, skip in skips if skip is not None)
     words = log.read_text(errors="replace")
     broken, twice = (
-        tuple(sorted({*re.findall(rf"^(?:{word}) (tests/\S+)", words, re.MULTILINE)}))
+        tuple(sorted({*re.findall(rf"^(?:{word}) (tests/.+?)(?: - .*)?$", words, re.MULTILINE)}))
         for word in ("FAILED|ERROR", "RERUN")
     )
     passed = len(cases) - bad - len(left_out) - len(twice)  # The report counts each try.
