@@ -65,7 +65,6 @@ FAULTS = (
     Fault("dead-man SIGSTOPped, keeper SIGKILLed", "kill -STOP $DEADMEN; kill -KILL $KEEPER"),
     Fault("all of ours SIGKILLed", "kill -KILL $DEADMEN $KEEPER $RECORDERS", within=4),
     Fault("all of ours SIGSTOPped", "kill -STOP $DEADMEN $KEEPER $RECORDERS"),
-    Fault("systemd reloaded and re-executed", "systemctl daemon-reload; systemctl daemon-reexec"),
     Fault("target exits", "kill -KILL $TARGETS", targets="gone"),
     Fault("target SIGSTOPped", "kill -STOP $TARGETS", targets="T 0"),
     Fault("disk full", FILL, files="/(run|tmp)/(filler|more)"),
@@ -158,6 +157,13 @@ def before(machine: Machine) -> Lookout:
 def test_fault(machine: Machine, fault: Fault, table: Table) -> None:
     judge(fault, inject(machine, "window", fault), table)
     assert machine.run("journalctl -q -b -o cat | grep -A20 Traceback", check=False).stdout == ""
+
+
+def test_systemd_is_reloaded_and_re_executed(machine: Machine, before: Lookout, table: Table) -> None:
+    """In a long window: an emulated PID 1 may need twenty seconds for it, in which nothing can be asked of it."""
+    remember_window(machine, "long", "pyspy_duration=40")
+    fault = Fault("systemd reloaded and re-executed", "systemctl daemon-reload; systemctl daemon-reexec")
+    judge(fault, inject(machine, "long", fault), table)
 
 
 def inject(machine: Machine, moment: str, fault: Fault) -> list[Seen]:
