@@ -83,7 +83,7 @@ def test_yama_decides(machine: Machine) -> None:
 def test_a_profile_leaves_nothing_behind(machine: Machine, tmp_path: Path, user: str) -> None:
     master = machine.start_gunicorn()
     become = () if user == "root" else ("-b",)
-    options = ("-e", "pyspy_duration=4", "-e", f"pyspy_output_dir={tmp_path}")
+    options = ("-e", "pyspy_duration=14", "-e", f"pyspy_output_dir={tmp_path}")
     done = machine.ansible("ansible-playbook", "playbooks/profile.yml", "-u", user, *become, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = json.loads(next(tmp_path.glob("*/manifest.json")).read_text())
