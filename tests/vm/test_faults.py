@@ -156,6 +156,10 @@ def before(machine: Machine) -> Lookout:
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_fault(machine: Machine, fault: Fault, table: Table) -> None:
     judge(fault, inject(machine, "window", fault), table)
+    assert_no_traceback(machine)
+
+
+def assert_no_traceback(machine: Machine) -> None:
     assert machine.run("journalctl -q -b -o cat | grep -A20 Traceback", check=False).stdout == ""
 
 
@@ -164,6 +168,7 @@ def test_systemd_is_reloaded_and_re_executed(machine: Machine, before: Lookout, 
     remember_window(machine, "long", "pyspy_duration=40")
     fault = Fault("systemd reloaded and re-executed", "systemctl daemon-reload; systemctl daemon-reexec")
     judge(fault, inject(machine, "long", fault), table)
+    assert_no_traceback(machine)
 
 
 def inject(machine: Machine, moment: str, fault: Fault) -> list[Seen]:

@@ -18,8 +18,6 @@ from ansible_collections.pyspy.fleet.tests.lab.runs import Outcome, outcome
 from ansible_collections.pyspy.fleet.tests.lab.vm import Machine
 
 REASON = "INC-1234 slow checkout"
-
-
 #: So long (seconds) that py-spy has read its target's symbols on an emulated processor.
 WINDOW = 14
 

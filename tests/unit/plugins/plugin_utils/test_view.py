@@ -105,14 +105,14 @@ def test_joined_threads_keep_samples_of_each_length_apart() -> None:
 
 @pytest.mark.parametrize("name", ["Thread-{} (process_request_thread)", "own {} name"])
 def test_a_thread_for_each_request_leaves_a_page_that_opens(name: str) -> None:
-    """160 workers with 1,500 threads each; a hostile host sends names that have no number in them."""
-    words = [name.format(str(number).translate(LETTERS) if "own" in name else number) for number in range(1500)]
+    """160 workers with 3,000 threads each; a hostile host sends names that have no number in them."""
+    words = [name.format(str(number).translate(LETTERS) if "own" in name else number) for number in range(3000)]
     stacks = tuple(Stack((*BUSY[:1], Frame(f"f{n % 40}", "/app.py", n)), 0.02, 1, word) for n, word in enumerate(words))
     tree = calls((Worker(f"h{number % 20}", f"w{number}"), Profile((WALL,), stacks)) for number in range(160))
     text = document([("wall", "wall time", tree)], {})
     assert len(text) < 2_000_000
     [picture] = json.loads(text)["pictures"]
-    assert sum(sum(row[4]) for row in picture["series"]) == 160 * 1500
+    assert sum(sum(row[4]) for row in picture["series"]) == 160 * 3000
 
 
 def test_hostile_names_stay_in_the_document() -> None:
